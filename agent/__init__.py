@@ -1,0 +1,1 @@
+"""Learning: algorithms, replay, transport, actor and learner. Knows no robot and no simulator."""

@@ -1,0 +1,15 @@
+"""How configuration and bad input look in the learning packages (which import nothing of the robot side)."""
+
+import msgspec
+
+
+class InputError(ValueError):
+    """Something a person gave us is wrong.
+
+    The message is one sentence with the bad value, what is allowed and what to do next. The command line
+    prints it without a traceback and exits with code 2.
+    """
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Frozen, typed configuration: read from YAML by `msgspec.convert`, unknown keys refused."""

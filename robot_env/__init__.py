@@ -1,0 +1,1 @@
+"""The robot as a `gymnasium.Env`: robot contract, task, environment, episode files."""

@@ -1,0 +1,70 @@
+"""What the environment is assembled from besides the robot: scene, camera, reward, reset."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Observation = dict[str, NDArray[Any]]
+
+
+class Scene(Protocol):
+    """What is observed besides the robot: tracked objects, goals."""
+
+    @property
+    def observables(self) -> Mapping[str, int]:
+        """Name and size of everything `observe` returns."""
+        ...
+
+    def observe(self) -> Mapping[str, NDArray[np.float64]]:
+        """The newest value of every observable, in SI units and the base frame."""
+        ...
+
+
+class Camera(Protocol):
+    """A colour camera."""
+
+    def read(self) -> NDArray[np.uint8]:
+        """The freshest frame, RGB, shape (height, width, 3)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What one step earned.
+
+    Attributes:
+        value: The reward.
+        success: Whether the task is done; this terminates the episode.
+        terms: Named parts, for people to look at.
+    """
+
+    value: float
+    success: bool
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+class RewardModel(Protocol):
+    """Turns an observation into a reward: ground truth of a twin, a classifier, a person."""
+
+    def reward(self, observation: Observation) -> Reward:
+        """Judge the observation that the last action led to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResetResult:
+    """Whether the scene is in a start state, and if not why."""
+
+    success: bool
+    reason: str = ""
+
+
+class ResetPolicy(Protocol):
+    """Brings robot and scene to a start state."""
+
+    def reset(self, rng: np.random.Generator) -> ResetResult:
+        """Do it; every random choice comes from `rng`."""
+        ...

@@ -1,0 +1,207 @@
+"""The robot as a `gymnasium.Env`. Four hops from `main` to the motor; this is the third.
+
+Order of one step: send the action, hold the rate, *then* observe. So the stored next observation is what the
+action caused, and the next action is chosen from the freshest measurement.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import InputError
+from controllers.rotations import from_rotation_vector, multiply, rotate, to_rotation_vector
+from robot_env.clock import Rate
+from robot_env.contracts import Camera, Observation, ResetPolicy, RewardModel, Scene
+from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
+from robot_env.task import Task
+
+# Robot observables: name -> (size for N joints, function of the state).
+_ROBOT_OBSERVABLES: dict[str, Any] = {
+    "joint_position": (lambda n: n, lambda s: s.joint_position_rad),
+    "joint_velocity": (lambda n: n, lambda s: s.joint_velocity_rad_s),
+    "joint_effort": (lambda n: n, lambda s: s.joint_effort_nm),
+    "ee_position": (lambda _: 3, lambda s: s.ee_position_m),
+    "ee_quaternion": (lambda _: 4, lambda s: s.ee_quaternion_xyzw),
+    "ee_linear_velocity": (lambda _: 3, lambda s: s.ee_linear_velocity_m_s),
+    "ee_angular_velocity": (lambda _: 3, lambda s: s.ee_angular_velocity_rad_s),
+    "ee_wrench": (lambda _: 6, lambda s: s.ee_wrench),
+    "gripper_width": (lambda _: 1, lambda s: (s.gripper_width_m,)),
+}
+_MAX_RESET_ATTEMPTS = 3
+
+
+class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
+    """A task on a robot.
+
+    Observation: `Dict` of `state` (float32, the task's observables in order) and one uint8 image per camera.
+    Action: `Box(-1, 1)`, see `ActionConfig`. `terminated` means success, `truncated` the time limit.
+
+    `info` of a step: `executed_action` (what was really done, after the safety filter, in action units),
+    `success`, `is_success` (the name Stable-Baselines3 looks for), `reward_terms`, `lateness_s`; of an episode's
+    last step also `rate` (`RateStatistics` since the environment was made) and `limit_hits`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        robot: Robot,
+        task: Task,
+        scene: Scene,
+        reward_model: RewardModel,
+        reset_policy: ResetPolicy,
+        cameras: Mapping[str, Camera] | None = None,
+        render_camera: Camera | None = None,
+    ) -> None:
+        self.robot = robot
+        self.task = task
+        self.scene = scene
+        self.reward_model = reward_model
+        self.reset_policy = reset_policy
+        self._cameras = dict(cameras or {})
+        self._render_camera = render_camera
+        self.render_mode = "rgb_array" if render_camera else None
+        self.metadata = {**self.metadata, "render_fps": task.control_rate_hz}
+        self.state_names, self._scales = self._state_layout()
+        self._robot_parts = [
+            (o.name, _ROBOT_OBSERVABLES[o.name][1]) if o.name in _ROBOT_OBSERVABLES else (o.name, None)
+            for o in task.observation
+        ]
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action.size,), np.float32)
+        self.observation_space = gymnasium.spaces.Dict(
+            {"state": gymnasium.spaces.Box(-np.inf, np.inf, (len(self.state_names),), np.float32)}
+            | {
+                name: gymnasium.spaces.Box(0, 255, (c.height, c.width, 3), np.uint8)
+                for name, c in task.cameras.items()
+            }
+        )
+        missing = set(task.cameras) - set(self._cameras)
+        if missing:
+            raise InputError(
+                f"Task {task.name!r} wants cameras {sorted(missing)}, but there are {sorted(self._cameras)}."
+            )
+        robot.connect()
+        self.rate = Rate(robot.clock, task.control_rate_hz)
+        self._state: RobotState | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode.
+
+        Raises:
+            RobotError: The reset policy failed three times in a row.
+        """
+        super().reset(seed=seed)
+        for _ in range(_MAX_RESET_ATTEMPTS):
+            result = self.reset_policy.reset(self.np_random)
+            if result.success:
+                break
+        else:
+            raise RobotError(f"The scene could not be reset: {result.reason}. Put it into a start state by hand.")
+        self._steps = 0
+        self._state = self.robot.observe()
+        self._held_quaternion = self._state.ee_quaternion_xyzw
+        self._held_width_m = self._state.gripper_width_m
+        self.rate.restart()
+        return self._observation(self._state), {}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Do one control period. See the class for `info`."""
+        if self._state is None:
+            raise RobotError("step() before reset(): call reset() first.")
+        before = self._state
+        command = self._command(np.asarray(action, np.float64), before)
+        sent = self.robot.send_command(command)
+        lateness_s = self.rate.wait()
+        self._state = self.robot.observe()
+        observation = self._observation(self._state)
+        reward = self.reward_model.reward(observation)
+        self._steps += 1
+        truncated = not reward.success and self._steps >= self.task.episode_steps
+        info: dict[str, Any] = {
+            "executed_action": self._executed_action(sent, before) if sent is not command else self._clipped,
+            "success": reward.success,
+            "is_success": reward.success,
+            "reward_terms": dict(reward.terms),
+            "lateness_s": lateness_s,
+        }
+        if reward.success or truncated:
+            info["rate"] = self.rate.statistics
+            info["limit_hits"] = dict(self.robot.limit_hits)
+        return observation, reward.value, reward.success, truncated, info
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A frame for people, RGB; None without a render camera."""
+        return self._render_camera.read() if self._render_camera else None
+
+    def close(self) -> None:
+        """Stop the robot."""
+        self.robot.close()
+
+    def _state_layout(self) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Names and scales of the entries of the state vector."""
+        joints = len(self.robot.joint_names)
+        known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(self.scene.observables)
+        names: list[str] = []
+        scales: list[float] = []
+        for part in self.task.observation:
+            if part.name not in known:
+                raise InputError(
+                    f"Task {self.task.name!r} observes {part.name!r}, which does not exist; choose from "
+                    f"{', '.join(sorted(known))}."
+                )
+            size = known[part.name]
+            names += [part.name] if size == 1 else [f"{part.name}.{i}" for i in range(size)]
+            scales += [part.scale] * size
+        return tuple(names), np.array(scales)
+
+    def _observation(self, state: RobotState) -> Observation:
+        scene = self.scene.observe()
+        parts = [read(state) if read else scene[name] for name, read in self._robot_parts]
+        observation: Observation = {"state": (np.concatenate(parts) / self._scales).astype(np.float32)}
+        for name in self.task.cameras:
+            observation[name] = self._cameras[name].read()
+        return observation
+
+    def _command(self, action: NDArray[np.float64], state: RobotState) -> PoseCommand:
+        """Turn an action into a target pose relative to the measured one."""
+        config = self.task.action
+        # A NaN passes through clip; the safety filter is the place that refuses it, and says so.
+        action = np.clip(action, -1.0, 1.0)
+        self._clipped = action.astype(np.float32)
+        translation = action[:3] * config.translation_m
+        quaternion = self._held_quaternion
+        if config.rotation_rad > 0:
+            turn = from_rotation_vector(action[3:6] * config.rotation_rad)
+            own_frame = config.frame == "end_effector"
+            current = state.ee_quaternion_xyzw
+            quaternion = multiply(current, turn) if own_frame else multiply(turn, current)
+        if config.frame == "end_effector":
+            translation = rotate(state.ee_quaternion_xyzw, translation)
+        width_m = self._held_width_m
+        if config.gripper:
+            width_m = 0.5 * (action[-1] + 1.0) * self.robot.max_gripper_width_m
+        return PoseCommand(self.robot.clock.now_s(), state.ee_position_m + translation, quaternion, width_m)
+
+    def _executed_action(self, sent: Any, state: RobotState) -> NDArray[np.float32]:
+        """Inverse of `_command`: the action that `sent` stands for."""
+        config = self.task.action
+        inverse = state.ee_quaternion_xyzw * np.array([-1.0, -1.0, -1.0, 1.0])
+        translation = sent.ee_position_m - state.ee_position_m
+        if config.frame == "end_effector":
+            translation = rotate(inverse, translation)
+        parts = [translation / config.translation_m]
+        if config.rotation_rad > 0:
+            own_frame = config.frame == "end_effector"
+            target = sent.ee_quaternion_xyzw
+            turn = multiply(inverse, target) if own_frame else multiply(target, inverse)
+            parts.append(to_rotation_vector(turn) / config.rotation_rad)
+        if config.gripper:
+            parts.append(np.array([2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0]))
+        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)

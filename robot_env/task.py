@@ -1,0 +1,134 @@
+"""What a task is, as data: one frozen object read from one YAML file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from controllers.config import Config, InputError
+
+
+class ActionConfig(Config):
+    """How an action in [-1, 1] becomes motion. Order: translation x y z, rotation x y z, gripper.
+
+    Attributes:
+        translation_m: Translation of the target per control step at full action.
+        rotation_rad: Rotation (rotation vector) of the target per step at full action; 0 holds the orientation
+            of the episode's start and leaves the three rotation entries out.
+        gripper: Whether the last entry sets the finger distance: -1 closed, +1 fully open.
+        frame: Axes in which translation and rotation are expressed.
+    """
+
+    translation_m: float
+    rotation_rad: float = 0.0
+    gripper: bool = True
+    frame: Literal["base", "end_effector"] = "base"
+
+    @property
+    def size(self) -> int:
+        """Number of entries of an action."""
+        return 3 + 3 * (self.rotation_rad > 0) + self.gripper
+
+
+class Observable(Config):
+    """One named part of the `state` vector.
+
+    Attributes:
+        name: A robot or scene observable.
+        scale: The raw value is divided by this (same unit), so that learners see numbers near one.
+    """
+
+    name: str
+    scale: float = 1.0
+
+
+class CameraConfig(Config):
+    """One camera image of the observation.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+    """
+
+    width: int = 128
+    height: int = 128
+
+
+class WorkspaceConfig(Config):
+    """The box, in the base frame, that the tool centre point never leaves."""
+
+    min_m: tuple[float, float, float]
+    max_m: tuple[float, float, float]
+
+
+class RewardConfig(Config):
+    """What the learner is paid.
+
+    Attributes:
+        kind: `sparse` pays `success` or `step`; `dense` adds the scene's shaping terms, each in [0, 1], averaged.
+        success: Paid at the step that succeeds, which ends the episode.
+        step: Paid at every other step. -1 with success 0 makes the return the negative number of steps, which
+            critics learn faster from than 0 / +1.
+    """
+
+    kind: Literal["sparse", "dense"] = "sparse"
+    success: float = 0.0
+    step: float = -1.0
+
+
+class Task(Config):
+    """Everything about a task that is not code.
+
+    Attributes:
+        name: The name to choose it by.
+        scene: Dotted path of the class that knows the scene on the twin.
+        scene_config: Parameters of that class; refused if it does not know them.
+        control_rate_hz: Actions per second.
+        episode_length_s: Time limit; reaching it truncates the episode.
+        action: Meaning of an action.
+        workspace: Where the tool centre point may be.
+        observation: Parts of the `state` vector in order.
+        cameras: Images of the observation by camera name; none are rendered if empty.
+        reward: Payment.
+    """
+
+    name: str
+    scene: str
+    control_rate_hz: float
+    episode_length_s: float
+    action: ActionConfig
+    workspace: WorkspaceConfig
+    observation: tuple[Observable, ...]
+    scene_config: dict[str, Any] = {}
+    cameras: dict[str, CameraConfig] = {}
+    reward: RewardConfig = RewardConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if self.control_rate_hz <= 0 or self.episode_length_s * self.control_rate_hz < 1:
+            raise ValueError(
+                f"control_rate_hz {self.control_rate_hz} and episode_length_s {self.episode_length_s} must be "
+                "positive and leave room for at least one step"
+            )
+        if any(low >= high for low, high in zip(self.workspace.min_m, self.workspace.max_m, strict=True)):
+            raise ValueError(f"workspace.min_m {self.workspace.min_m} must lie below max_m {self.workspace.max_m}")
+
+    @property
+    def episode_steps(self) -> int:
+        """The time limit in control steps."""
+        return round(self.episode_length_s * self.control_rate_hz)
+
+
+def load_task(path: Path) -> Task:
+    """Read a task from YAML.
+
+    Raises:
+        InputError: The file is missing, or not a task; the message names the key.
+    """
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text()), Task, strict=False)
+    except FileNotFoundError:
+        raise InputError(f"There is no task file {path}.") from None
+    except (msgspec.ValidationError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is not a task: {error}.") from None
