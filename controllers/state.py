@@ -1,7 +1,7 @@
 """What a robot reports and what it is told: the vocabulary of the robot side.
 
-SI units. Frames: everything Cartesian is in the robot's base frame (REP-103). Quaternions in ROS order x, y, z, w.
-Time is monotonic seconds of the robot's own clock (`robot_env.clock`).
+SI units. Frames: everything Cartesian is in the robot's base frame (REP-103). Quaternions in ROS order
+x, y, z, w. Time is monotonic seconds of the robot's own clock (`robot_env.clock`).
 """
 
 from dataclasses import dataclass

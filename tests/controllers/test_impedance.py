@@ -103,7 +103,7 @@ def test_torques_stay_within_limits(jacobian, target, velocity):
 
 def test_a_mass_settles_on_the_target():
     controller = CartesianImpedance(SIX, six_joints())
-    target = HOME_M + (0.03, -0.02, 0.01)
+    target = HOME_M + np.array([0.03, -0.02, 0.01])
     controller.set_target(target, IDENTITY)
     position, velocity = HOME_M.copy(), np.zeros(6)
     for _ in range(500):
