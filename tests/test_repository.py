@@ -1,0 +1,209 @@
+"""Rules that hold for the repository as a whole."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("agent", "controllers", "journeyman", "reward_models", "robot_env", "sim")
+SOURCES = [p for folder in (*PACKAGES, "bench", "launch") for p in sorted((ROOT / folder).rglob("*.py"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+ROS_MODULES = {
+    "rclpy",
+    "sensor_msgs",
+    "geometry_msgs",
+    "std_msgs",
+    "std_srvs",
+    "diagnostic_msgs",
+    "trajectory_msgs",
+}
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Top-level names of everything that is imported, wherever in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def unsafe_call(call: ast.Call) -> str | None:
+    """What is wrong with a call that could run code hidden in data."""
+    name = ast.unparse(call.func)
+    arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    if name in {"eval", "exec", "__import__", "builtins.eval", "builtins.exec"}:
+        return name
+    if name == "torch.load" and arguments.get("weights_only") != "True":
+        return "torch.load without weights_only=True"
+    if name in {"np.load", "numpy.load"} and arguments.get("allow_pickle", "False") != "False":
+        return "numpy.load with allow_pickle"
+    if name in {"yaml.load", "yaml.load_all"} and "Safe" not in ast.unparse(call):
+        return f"{name} without a safe loader"
+    if name in {"yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all", "yaml.full_load_all"}:
+        return name
+    return None
+
+
+def unsafe_uses(source: str) -> list[str]:
+    """Everything in a file that could run code hidden in data."""
+    tree = ast.parse(source)
+    calls = (unsafe_call(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [*sorted(UNSAFE_MODULES & set(imported_modules(tree))), *filter(None, calls)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "def f():\n    from pickle import loads",
+        "eval(text)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "np.load(path, allow_pickle=True)",
+        "yaml.load(text, yaml.Loader)",
+        "yaml.unsafe_load(text)",
+    ],
+)
+def test_the_scanner_finds_unsafe_code(line: str) -> None:
+    assert unsafe_uses(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "network.eval()",
+        "torch.load(path, weights_only=True)",
+        "np.load(path)",
+        "yaml.safe_load(text)",
+        "yaml.load(text, Loader=yaml.CSafeLoader)",
+    ],
+)
+def test_the_scanner_lets_safe_code_pass(line: str) -> None:
+    assert not unsafe_uses(line)
+
+
+def test_no_data_can_run_code() -> None:
+    found = {str(path.relative_to(ROOT)): uses for path in SOURCES if (uses := unsafe_uses(path.read_text()))}
+    assert not found
+
+
+def test_ros_is_imported_only_in_packages_named_ros() -> None:
+    offenders = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if "ros" not in path.relative_to(ROOT).parts[:-1]
+        and path.relative_to(ROOT).parts[0] != "launch"
+        and ROS_MODULES & set(imported_modules(ast.parse(path.read_text())))
+    ]
+    assert not offenders
+
+
+def test_launch_and_tests_are_not_packages() -> None:
+    """A `launch` package would shadow ROS's own; the tests are imported by path."""
+    assert not (ROOT / "launch" / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_public_module_says_what_it_is() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if not (path.name.startswith("_") and path.name != "__init__.py")
+        and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not silent
+
+
+def test_every_folder_with_code_is_a_package() -> None:
+    """A forgotten __init__.py still imports from the repository, and then not under mypy or import-linter."""
+    folders = {path.parent for path in SOURCES if path.relative_to(ROOT).parts[0] in PACKAGES}
+    assert not [str(f.relative_to(ROOT)) for f in sorted(folders) if not (f / "__init__.py").exists()]
+
+
+def test_every_package_is_marked_as_typed() -> None:
+    assert not [name for name in PACKAGES if not (ROOT / name / "py.typed").exists()]
+
+
+def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
+    lines = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
+    pins = {
+        canonicalize_name(name): Version(version) for name, _, version in (x.partition("==") for x in lines)
+    }
+    required = [Requirement(x) for x in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+    assert not [str(r) for r in required if canonicalize_name(r.name) not in pins]
+    assert not [str(r) for r in required if pins[canonicalize_name(r.name)] not in r.specifier]
+    assert not [name for name, version in pins.items() if version.local]
+
+
+def test_import_contracts_hold() -> None:
+    lint_imports = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--no-cache"]
+    finished = subprocess.run(lint_imports, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy: setuptools would leave a build folder behind, and take old files from it."""
+    copy = tmp_path_factory.mktemp("source") / "journeyman"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
+        subprocess.run(["cp", "-R", str(ROOT / name), str(copy)], check=True)
+    output = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(output), str(copy)]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    return next(output.glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_the_wheel_contains_all_data_and_nothing_else(wheel: Path) -> None:
+    contained = set(zipfile.ZipFile(wheel).namelist())
+    data = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in {".py", ".yaml", ".xml"} or path.name == "py.typed"
+    }
+    assert not data - contained
+    folders = {name.split("/")[0] for name in contained}
+    assert folders - set(PACKAGES) == {f"journeyman-{PROJECT['version']}.dist-info"}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(tmp_path / "installed"),
+    ]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True, timeout=120)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path / "installed")!r})
+import journeyman, journeyman.config, journeyman.doctor
+assert journeyman.__file__.startswith({str(tmp_path)!r}), journeyman.__file__
+assert journeyman.config.compose(["task=lift_cube"]).task.name == "lift_cube"
+sys.exit(journeyman.doctor.run())
+"""
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "mujoco" in finished.stdout

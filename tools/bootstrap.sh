@@ -1,0 +1,163 @@
+#!/bin/sh
+# Everything `make` needs before it can run anything. Three steps, each safe to repeat:
+#
+#   tools/bootstrap.sh venv DIR            find a Python and make the virtual environment DIR
+#   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies
+#   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering and compiling are there
+#
+# `tools/bootstrap.sh without_graphics DIR` prints the option that keeps a run from rendering, where nothing can render.
+#
+# Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from).
+set -eu
+
+MINIMUM="3.11"
+
+say() { printf '%s\n' "==> $*"; }
+fail() { printf '%s\n' "error: $*" >&2; exit 1; }
+
+# The prefix that lets this user run apt-get: empty for root, "sudo" where it asks no password; fails otherwise.
+privilege() {
+    command -v apt-get >/dev/null 2>&1 || return 1
+    if [ "$(id -u)" -eq 0 ]; then
+        echo ""
+    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+        echo "sudo"
+    else
+        return 1
+    fi
+}
+
+# apt_install PACKAGE...: fails quietly where this user may not install, or there is no such package.
+apt_install() {
+    sudo_or_nothing=$(privilege) || return 1
+    say "Installing Debian packages: $*"
+    # A fresh machine has no package lists yet; an outdated list is only refreshed when it did not do.
+    for attempt in as_is refreshed; do
+        if [ "$attempt" = refreshed ]; then
+            $sudo_or_nothing apt-get update -qq </dev/null >/dev/null 2>&1 || return 1
+        fi
+        if $sudo_or_nothing env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends "$@" </dev/null >/dev/null 2>&1; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+is_new_enough() { "$1" -c "import sys; sys.exit(sys.version_info < (${MINIMUM%.*}, ${MINIMUM#*.}))" 2>/dev/null; }
+
+find_python() {
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 && is_new_enough "$candidate"; then
+            command -v "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+explain_missing_python() {
+    if command -v python3 >/dev/null 2>&1; then
+        found="$(command -v python3) is $(python3 -c 'import platform; print(platform.python_version())')"
+    else
+        found="no python3 was found"
+    fi
+    fail "journeyman needs Python $MINIMUM or newer, but $found." \
+        "Install one (sudo apt-get install python3 python3-venv; or a newer release, or pyenv, conda, uv)" \
+        "and say where it is: make PYTHON=/path/to/python3.11"
+}
+
+make_venv() {
+    venv=$1
+    # A moved or half-made environment is worthless: make it again.
+    if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+        return 0
+    fi
+    if [ -n "${PYTHON:-}" ]; then
+        is_new_enough "$PYTHON" || fail "PYTHON=$PYTHON is not a Python $MINIMUM or newer; give the path of one that is."
+    fi
+    if ! python=$(find_python); then
+        apt_install python3 python3-venv || true
+        python=$(find_python) || explain_missing_python
+    fi
+    if ! "$python" -c "import ensurepip, venv" 2>/dev/null; then
+        package="python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+        apt_install "$package" || fail "$python cannot make virtual environments. Run this, then make again:" \
+            "sudo apt-get install $package"
+    fi
+    say "Making the virtual environment $venv with $("$python" --version) ($python)"
+    "$python" -m venv --clear "$venv"
+}
+
+pip_install() { "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@"; }
+
+has_nvidia_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; }
+
+install() {
+    venv=$1
+    extra=${2:-}
+    python="$venv/bin/python"
+    if ! "$python" -c "import torch" 2>/dev/null; then
+        say "Installing $(grep '^torch==' constraints.txt) (this takes a while)"
+        if [ "$(uname)" = Linux ] && [ -z "${TORCH_INDEX:-}" ] && ! has_nvidia_gpu; then
+            say "No NVIDIA GPU here. If several GB of CUDA libraries are being downloaded, stop and use the CPU-only build:" \
+                "make TORCH_INDEX=<the index URL that PyTorch's install page shows for pip, CPU>"
+        fi
+    fi
+    # torch comes first and alone, so that an index given for it serves nothing else.
+    pip_install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} setuptools torch
+    say "Installing journeyman and its dependencies${extra:+ with the $extra extra}"
+    pip_install --no-build-isolation --editable ".${extra:+[$extra]}"
+}
+
+can_render() {
+    [ "$(uname)" = Linux ] || return 0
+    "$1" - <<'PYTHON' 2>/dev/null
+import ctypes, sys
+
+def loads(*names):
+    try:
+        return all(ctypes.CDLL(name) for name in names)
+    except OSError:
+        return False
+
+sys.exit(not (loads("libOSMesa.so.8") or loads("libOSMesa.so") or loads("libEGL.so.1", "libGL.so.1")))
+PYTHON
+}
+
+has_python_headers() {
+    "$1" -c "import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists())"
+}
+
+check_system() {
+    python="$1/bin/python"
+    [ "$(uname)" = Linux ] || return 0
+    # Mesa has dropped OSMesa, so the newest releases offer only the other pair.
+    if ! can_render "$python" && ! apt_install libosmesa6 && ! apt_install libegl1 libgl1; then
+        say "WARNING: no OpenGL library for off-screen rendering: no camera images and no videos, and the tests of both" \
+            "will fail. Install one and run make again: sudo apt-get install libosmesa6   (or: libegl1 libgl1)"
+    fi
+    missing=""
+    command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || missing="g++"
+    has_python_headers "$python" ||
+        missing="$missing python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
+    # shellcheck disable=SC2086  # $missing is a list
+    if [ -n "$missing" ] && ! apt_install $missing; then
+        say "Note: torch.compile finds no C++ compiler or no Python headers, so learning on the CPU is about half as" \
+            "fast. To change that: sudo apt-get install $missing"
+    fi
+}
+
+without_graphics() { can_render "$1/bin/python" || echo "evaluation.video_episodes=0"; }
+
+[ $# -ge 2 ] || fail "usage: tools/bootstrap.sh venv|install|system|without_graphics DIR [EXTRA]"
+cd "$(dirname "$0")/.."
+step=$1
+shift
+case $step in
+    venv) make_venv "$@" ;;
+    install) install "$@" ;;
+    system) check_system "$@" ;;
+    without_graphics) without_graphics "$@" ;;
+    *) fail "unknown step '$step'; choose venv, install, system or without_graphics." ;;
+esac

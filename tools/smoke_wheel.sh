@@ -1,0 +1,27 @@
+#!/bin/sh
+# tools/smoke_wheel.sh PYTHON WHEEL: does the wheel work where the repository is not?
+#
+# Installs it into an empty environment in a temporary folder and uses it from there. TORCH_INDEX as in bootstrap.sh.
+set -eu
+
+[ $# -eq 2 ] || { echo "usage: tools/smoke_wheel.sh PYTHON WHEEL" >&2; exit 1; }
+python=$1
+wheel=$(realpath "$2")
+constraints=$(realpath "$(dirname "$0")/../constraints.txt")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+echo "==> Installing $(basename "$wheel") into an empty environment"
+"$python" -m venv "$folder/venv"
+pip_install() { "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$constraints" "$@"; }
+pip_install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
+pip_install "$wheel"
+
+mkdir "$folder/elsewhere"
+cd "$folder/elsewhere"
+unset PYTHONPATH
+echo "==> journeyman doctor"
+"$folder/venv/bin/journeyman" doctor
+echo "==> The resolved configuration of journeyman train"
+"$folder/venv/bin/journeyman" train --cfg job
+echo "==> The wheel works"
