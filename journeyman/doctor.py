@@ -1,0 +1,257 @@
+"""`journeyman doctor`: is this machine ready, and if not, what to do about it."""
+
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class Verdict(StrEnum):
+    """How a check ended. Only FAIL keeps `journeyman train` from working."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was looked at.
+        verdict: How it ended.
+        finding: What was found.
+        fix: What to do about it; empty if nothing has to be done.
+    """
+
+    name: str
+    verdict: Verdict
+    finding: str
+    fix: str = ""
+
+
+GIB = 2**30
+_STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
+_PROBE_TIMEOUT_S = 60.0
+
+_PHYSICS_XML = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
+
+# Graphics drivers may abort the whole process, so the probe is a process of its own.
+_RENDER_PROBE = f"""
+import time, mujoco
+model = mujoco.MjModel.from_xml_string("{_PHYSICS_XML}")
+data = mujoco.MjData(model)
+with mujoco.Renderer(model, 128, 128) as renderer:
+    renderer.update_scene(data); renderer.render()
+    start_s = time.perf_counter()
+    renderer.update_scene(data); renderer.render()
+    print(f"{{(time.perf_counter() - start_s) * 1e3:.1f}}")
+"""
+
+_REAL_TIME_PROBE = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
+
+
+def run(write: Callable[[str], object] = print, *, as_json: bool = False) -> int:
+    """Check this machine and write what was found.
+
+    Args:
+        write: Takes the text, once.
+        as_json: Write a JSON list of checks instead of a table.
+
+    Returns:
+        Exit code: 1 if any check failed, else 0.
+    """
+    checks = [_guarded(name, probe) for name, probe in _PROBES.items()]
+    write(json.dumps([asdict(check) for check in checks], indent=1) if as_json else _as_table(checks))
+    return int(any(check.verdict is Verdict.FAIL for check in checks))
+
+
+def _guarded(name: str, probe: Callable[[], Check]) -> Check:
+    """Run a check; one that cannot even be made has failed, and the others still run."""
+    try:
+        return probe()
+    except Exception as error:
+        finding = f"{type(error).__name__}: {error}"
+        return Check(name, Verdict.FAIL, finding, "Install journeyman again with its dependencies.")
+
+
+def _as_table(checks: list[Check]) -> str:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "check", "finding", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        verdict = Text(check.verdict, style=_STYLES[check.verdict])
+        table.add_row(verdict, check.name, Text(check.finding), Text(check.fix))
+    console = Console()
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")
+
+
+def _python() -> Check:
+    return Check("Python", Verdict.OK, f"{platform.python_version()} ({sys.executable})")
+
+
+def _torch() -> Check:
+    import torch
+
+    found = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        return Check("torch", Verdict.OK, f"{found}, {torch.cuda.get_device_name()}")
+    if Path("/proc/driver/nvidia/version").exists():
+        fix = "The NVIDIA driver is there: install a CUDA build of torch that this driver supports."
+        return Check("torch", Verdict.WARN, f"{found}, no usable GPU", fix)
+    return Check("torch", Verdict.OK, f"{found}, CPU only")
+
+
+def _compiler() -> Check:
+    """What torch.compile needs on a CPU."""
+    compiler = next(
+        filter(None, (shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++"))), None
+    )
+    headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    missing = [*([] if compiler else ["g++"]), *([] if headers else [f"python{version}-dev"])]
+    if not missing:
+        return Check("C++ compiler", Verdict.OK, f"{compiler} with Python headers")
+    finding = f"torch.compile misses {' and '.join(missing)}: learning on the CPU is about half as fast"
+    return Check("C++ compiler", Verdict.WARN, finding, f"sudo apt-get install {' '.join(missing)}")
+
+
+def _mujoco() -> Check:
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(_PHYSICS_XML)
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data)
+    if not data.qpos[2] < 0:
+        return Check("MuJoCo", Verdict.FAIL, "a ball does not fall", "Install mujoco again.")
+    return Check("MuJoCo", Verdict.OK, f"mujoco {mujoco.__version__}, physics steps")
+
+
+def _rendering() -> Check:
+    backends = [os.environ["MUJOCO_GL"]] if os.environ.get("MUJOCO_GL") else ["egl", "osmesa"]
+    errors = []
+    for backend in backends:
+        try:
+            milliseconds = _probe(_RENDER_PROBE, MUJOCO_GL=backend)
+        except (subprocess.SubprocessError, OSError) as error:
+            errors.append(f"{backend}: {_last_line(error)}")
+            continue
+        return Check("rendering", Verdict.OK, f"MUJOCO_GL={backend}: 128 x 128 frame in {milliseconds} ms")
+    fix = "sudo apt-get install libosmesa6 (or: libegl1 libgl1). Without: no cameras, no videos."
+    return Check("rendering", Verdict.WARN, "; ".join(errors), fix)
+
+
+def _inverse_kinematics() -> Check:
+    try:
+        import mink  # noqa: F401 - an old mink fails to import beside a new mujoco, and the reverse
+    except Exception as error:
+        finding = f"damped least squares, because mink does not load: {error}"
+        return Check("inverse kinematics", Verdict.WARN, finding, "Install the mink that fits this mujoco.")
+    return Check("inverse kinematics", Verdict.OK, f"mink {metadata.version('mink')}")
+
+
+def _transport() -> Check:
+    import zmq
+
+    found = f"pyzmq {metadata.version('pyzmq')}"
+    if not zmq.has("curve"):
+        fix = "Install pyzmq from a wheel: without CURVE only actors on this machine may connect."
+        return Check("transport", Verdict.WARN, f"{found} without CURVE", fix)
+    return Check("transport", Verdict.OK, f"{found} with CURVE")
+
+
+def _disk() -> Check:
+    free_gib = shutil.disk_usage(Path.cwd()).free / GIB
+    found = f"{free_gib:.1f} GiB free in {Path.cwd()}"
+    if not os.access(Path.cwd(), os.W_OK):
+        return Check("disk", Verdict.WARN, f"{Path.cwd()} cannot be written", "Start runs from another.")
+    if free_gib < 1:
+        return Check("disk", Verdict.FAIL, found, "Free at least 1 GiB; a run with cameras needs more.")
+    if free_gib < 5:
+        return Check("disk", Verdict.WARN, found, "A run with cameras may fill this.")
+    return Check("disk", Verdict.OK, found)
+
+
+def _real_time() -> Check:
+    try:
+        _probe(_REAL_TIME_PROBE)
+    except (subprocess.SubprocessError, OSError):
+        fix = "For a real robot: '@realtime - rtprio 98' in /etc/security/limits.conf, and join that group."
+        return Check("real time", Verdict.WARN, "SCHED_FIFO is not permitted", fix)
+    return Check("real time", Verdict.OK, "SCHED_FIFO is permitted")
+
+
+def _clock() -> Check:
+    resolution_s = time.get_clock_info("monotonic").resolution
+    late_s = max(_lateness_s(0.002) for _ in range(25))
+    found = f"resolution {resolution_s * 1e9:.0f} ns, sleeps wake up at most {late_s * 1e3:.1f} ms late"
+    if resolution_s > 1e-4 or late_s > 0.02:
+        fix = "Close what else is running before a real robot is driven from this machine."
+        return Check("clock", Verdict.WARN, found, fix)
+    return Check("clock", Verdict.OK, found)
+
+
+def _lateness_s(duration_s: float) -> float:
+    start_s = time.monotonic()
+    time.sleep(duration_s)
+    return time.monotonic() - start_s - duration_s
+
+
+def _ros() -> Check:
+    if importlib.util.find_spec("rclpy") is None:
+        return Check("ROS 2", Verdict.OK, "not here (needed for real robots and rehearsals only)")
+    return Check(
+        "ROS 2", Verdict.OK, f"rclpy, distribution {os.environ.get('ROS_DISTRO', 'unknown (wheels)')}"
+    )
+
+
+def _probe(code: str, **environment: str) -> str:
+    """Run Python code in a process of its own and return what it printed."""
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(
+        command,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=_PROBE_TIMEOUT_S,
+        check=True,
+    )
+    return finished.stdout.strip()
+
+
+def _last_line(error: Exception) -> str:
+    output = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    lines = (output or "").strip().splitlines()
+    return lines[-1] if lines else str(error)
+
+
+_PROBES: dict[str, Callable[[], Check]] = {
+    "Python": _python,
+    "torch": _torch,
+    "C++ compiler": _compiler,
+    "MuJoCo": _mujoco,
+    "rendering": _rendering,
+    "inverse kinematics": _inverse_kinematics,
+    "transport": _transport,
+    "disk": _disk,
+    "real time": _real_time,
+    "clock": _clock,
+    "ROS 2": _ros,
+}
