@@ -1,5 +1,7 @@
 """How configuration and bad input look in the learning packages (which import nothing of the robot side)."""
 
+from typing import dataclass_transform
+
 import msgspec
 
 
@@ -11,5 +13,7 @@ class InputError(ValueError):
     """
 
 
+# Type checkers do not see by themselves that subclasses inherit frozen.
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen, typed configuration: read from YAML by `msgspec.convert`, unknown keys refused."""
