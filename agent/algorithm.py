@@ -1,0 +1,102 @@
+"""The contracts of learning: what a learner asks of an algorithm and an actor of a policy."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agent.config import Config, InputError
+from agent.transition import Observation, TransitionSpec
+
+Batch = dict[str, torch.Tensor]
+"""Transitions by field name (see `TransitionSpec`), each tensor of shape (N, ...)."""
+Tensors = dict[str, torch.Tensor]
+
+
+class Policy(Protocol):
+    """What an actor needs of an algorithm."""
+
+    def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
+        """Choose an action in [-1, 1], shape (A,), for one observation."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `Algorithm.policy_weights` gave."""
+        ...
+
+
+class Algorithm(Protocol):
+    """An off-policy learner. One algorithm, one file, its config in it.
+
+    A class that implements this has an attribute `Config`, is made by `(config, spec, device, seed)`, and has a
+    method `make_policy(config, spec, seed)` that makes the actor's side of it without critics.
+    """
+
+    batch_size: int
+    """Transitions per critic update."""
+    utd_ratio: int
+    """Critic updates per call of `update`, which the learner makes at most once per environment step."""
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """Learn from `utd_ratio * batch_size` transitions; critic update k uses the k-th slice of `batch_size`.
+
+        Returns:
+            Metrics for people.
+        """
+        ...
+
+    def policy_weights(self) -> Tensors:
+        """What the actor needs, and nothing else: no critics, no optimisers."""
+        ...
+
+    def state_dict(self) -> Tensors:
+        """Everything that learning depends on, flat: networks, targets, optimisers, random state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on exactly where `state_dict` was taken."""
+        ...
+
+
+class AlgorithmConfig(Config):
+    """Which algorithm with which parameters.
+
+    Attributes:
+        name: For people and reports.
+        algorithm: Dotted path of the class.
+        config: Parameters, read strictly into the class's own `Config`.
+    """
+
+    name: str
+    algorithm: str
+    config: dict[str, Any] = {}
+
+
+def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
+    """The class and its config.
+
+    Raises:
+        InputError: There is no such class, or it does not know a parameter.
+    """
+    module, _, name = choice.algorithm.rpartition(".")
+    try:
+        algorithm = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        raise InputError(
+            f"There is no algorithm {choice.algorithm!r}; give the dotted path of a class, such as agent.sac.SAC."
+        ) from None
+    try:
+        return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(sorted(algorithm.Config.__struct_fields__))
+        raise InputError(f"algorithm.config: {error}; {choice.algorithm} knows {known}.") from None
+
+
+def make_policy(choice: AlgorithmConfig, spec: TransitionSpec, seed: int) -> Policy:
+    """The actor's side of an algorithm."""
+    algorithm, config = load_algorithm(choice)
+    return algorithm.make_policy(config, spec, seed)

@@ -1,0 +1,98 @@
+"""Deterministic evaluation: the policy, environment and wrappers of acting, without exploration noise."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import msgspec
+
+from agent.algorithm import Policy
+from agent.transition import TransitionSpec
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of evaluation episodes.
+
+    Attributes:
+        policy_version: Which weights.
+        environment_steps: How much experience these weights had seen.
+        episodes: Number of episodes.
+        successes: How many of them succeeded.
+        success_rate: The share.
+        success_low: Lower end of its 95 % Wilson interval.
+        success_high: Upper end.
+        mean_return: Undiscounted.
+        mean_length: In steps.
+    """
+
+    policy_version: int
+    environment_steps: int
+    episodes: int
+    successes: int
+    success_rate: float
+    success_low: float
+    success_high: float
+    mean_return: float
+    mean_length: float
+
+
+def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Score interval of a binomial share (Wilson, 1927); 95 % for the default z. No trials: (0, 1)."""
+    if trials == 0:
+        return 0.0, 1.0
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def evaluate(
+    env: gymnasium.Env[Any, Any],
+    policy: Policy,
+    spec: TransitionSpec,
+    *,
+    episodes: int,
+    seed: int,
+    policy_version: int = 0,
+    environment_steps: int = 0,
+    after_step: Callable[[int, dict[str, Any]], None] = lambda _episode, _info: None,
+) -> Evaluation:
+    """Run `episodes` episodes, episode i from reset seed `seed + i`, so that every policy meets the same starts.
+
+    Args:
+        env: The environment that acting uses.
+        policy: The policy; acts deterministically.
+        spec: Layout of observations.
+        episodes: How many.
+        seed: Of the first reset.
+        policy_version: Copied into the result.
+        environment_steps: Copied into the result.
+        after_step: Called after every step with the episode's index and the step's `info`; may record a frame,
+            or raise to interrupt.
+    """
+    successes, returns, lengths = 0, 0.0, 0
+    for index in range(episodes):
+        observation, _ = env.reset(seed=seed + index)
+        done = False
+        while not done:
+            action = policy.act(spec.observation(observation), deterministic=True)
+            observation, reward, terminated, truncated, info = env.step(action)
+            after_step(index, info)
+            returns += float(reward)
+            lengths += 1
+            done = terminated or truncated
+        successes += bool(info.get("success", False))
+    low, high = wilson_interval(successes, episodes)
+    return Evaluation(
+        policy_version=policy_version,
+        environment_steps=environment_steps,
+        episodes=episodes,
+        successes=successes,
+        success_rate=successes / episodes,
+        success_low=low,
+        success_high=high,
+        mean_return=returns / episodes,
+        mean_length=lengths / episodes,
+    )

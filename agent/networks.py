@@ -1,0 +1,100 @@
+"""Networks shared by the algorithms. Shape suffixes: B batch, E ensemble member, D features, A action."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # As in the SAC paper's code: wide enough never to bind in practice.
+
+
+class EnsembleLinear(nn.Module):
+    """E independent linear layers evaluated by one batched matrix product."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        # The initialisation of torch.nn.Linear, per member.
+        bound = 1.0 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x_EBD: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
+        """Shape (E, B, inputs) -> (E, B, outputs); `members` evaluates only those, in that order."""
+        if members is None:
+            return torch.baddbmm(self.bias, x_EBD, self.weight)
+        return torch.baddbmm(self.bias[members], x_EBD, self.weight[members])
+
+
+class EnsembleLayerNorm(nn.Module):
+    """Layer normalisation with parameters of its own for each member."""
+
+    def __init__(self, members: int, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, 1, size))
+        self.bias = nn.Parameter(torch.zeros(members, 1, size))
+
+    def forward(self, x_EBD: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
+        """Shape (E, B, size), unchanged."""
+        normal = F.layer_norm(x_EBD, x_EBD.shape[-1:])
+        if members is None:
+            return normal * self.weight + self.bias
+        return normal * self.weight[members] + self.bias[members]
+
+
+class CriticEnsemble(nn.Module):
+    """E action-value networks Q(s, a).
+
+    LayerNorm bounds the value of actions outside the data, which keeps training with demonstrations and many
+    updates per step stable (RLPD, arXiv:2302.02948, section 4.2).
+    """
+
+    def __init__(self, members: int, inputs: int, hidden_sizes: Sequence[int], layer_norm: bool) -> None:
+        super().__init__()
+        self.members = members
+        sizes = [inputs, *hidden_sizes]
+        self.hidden = nn.ModuleList(
+            EnsembleLinear(members, i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(EnsembleLayerNorm(members, size) for size in hidden_sizes) if layer_norm else None
+        self.head = EnsembleLinear(members, sizes[-1], 1)
+
+    def forward(self, state_BD: Tensor, action_BA: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
+        """Values, shape (E, B), of all members or of those listed."""
+        count = self.members if members is None else members.shape[0]
+        x = torch.cat([state_BD, action_BA], -1).expand(count, -1, -1)
+        for index, layer in enumerate(self.hidden):
+            x = layer(x, members)
+            if self.norms is not None:
+                x = self.norms[index](x, members)
+            x = F.relu(x)
+        return self.head(x, members).squeeze(-1)
+
+
+class GaussianActor(nn.Module):
+    """Tanh-squashed Gaussian policy with state-dependent standard deviation (SAC, arXiv:1812.05905)."""
+
+    def __init__(self, inputs: int, actions: int, hidden_sizes: Sequence[int], layer_norm: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        sizes = [inputs, *hidden_sizes]
+        for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(i, o), *([nn.LayerNorm(o)] if layer_norm else []), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.mean = nn.Linear(sizes[-1], actions)
+        self.log_std = nn.Linear(sizes[-1], actions)
+
+    def forward(self, state_BD: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        """Mean and log standard deviation before squashing, each of shape (B, A)."""
+        x = self.trunk(state_BD)
+        return self.mean(x), self.log_std(x).clamp(LOG_STD_MIN, LOG_STD_MAX)
+
+    def sample(self, state_BD: Tensor, noise_BA: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803
+        """Reparameterised action, shape (B, A), and its log-density, shape (B,), for standard normal noise."""
+        mean, log_std = self(state_BD)
+        raw = mean + log_std.exp() * noise_BA
+        log_normal = -0.5 * noise_BA.square() - log_std - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(x)^2), written so that it stays finite (SAC, appendix C).
+        log_squash = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
+        return raw.tanh(), (log_normal - log_squash).sum(-1)

@@ -1,0 +1,109 @@
+"""Replay memory and the mixing of online data with demonstrations."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent.algorithm import Batch
+from agent.transition import Records, TransitionSpec
+
+
+class ReplayBuffer:
+    """A ring of transitions, uniformly sampled.
+
+    Each record carries its own next observation, so a sample can never join two episodes, actors or
+    interventions, whatever order the records came in.
+    """
+
+    def __init__(self, spec: TransitionSpec, capacity: int, seed: int) -> None:
+        assert spec.dtype.names is not None
+        self.capacity = capacity
+        self.total_added = 0
+        # One array per field, so that sampling copies rows of a field without walking over whole records.
+        self._fields: dict[str, Any] = {
+            name: np.zeros((capacity, *spec.dtype[name].shape), spec.dtype[name].base) for name in spec.dtype.names
+        }
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Number of transitions held."""
+        return min(self.total_added, self.capacity)
+
+    def append(self, records: Records) -> None:
+        """Add transitions; the oldest ones make room."""
+        kept = records[-self.capacity :]
+        first = self.total_added + len(records) - len(kept)
+        slots = np.arange(first, first + len(kept)) % self.capacity
+        for name, field in self._fields.items():
+            field[slots] = kept[name]
+        self.total_added += len(records)
+
+    def draw(self, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Uniform random indices, shape (rows,)."""
+        return self._rng.integers(0, len(self), rows)
+
+    def field(self, name: str) -> Any:
+        """All values of one field, shape (capacity, ...); rows from `len(self)` on are empty."""
+        return self._fields[name]
+
+    def random_state(self) -> dict[str, Any]:
+        """State of the sampling, as plain values."""
+        return self._rng.bit_generator.state
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on sampling where `random_state` was taken."""
+        self._rng.bit_generator.state = state
+
+
+class MixedSampler:
+    """Draws batches of which a fixed share comes from demonstrations (RLPD, arXiv:2302.02948, section 4.1).
+
+    A batch is always whole: without demonstrations, or before the first online transition, the other buffer
+    fills it.
+    """
+
+    _FIELDS = ("action", "reward", "terminated")
+
+    def __init__(
+        self,
+        spec: TransitionSpec,
+        online: ReplayBuffer,
+        demonstrations: ReplayBuffer,
+        demonstration_ratio: float,
+        device: torch.device,
+    ) -> None:
+        self._names = (
+            *(f"{prefix}.{key}" for prefix in ("observation", "next_observation") for key in spec.observation_keys),
+            *self._FIELDS,
+        )
+        self._online, self._demonstrations = online, demonstrations
+        self._ratio = demonstration_ratio
+        self._device = device
+
+    def sample(self, batches: int, batch_size: int) -> Batch:
+        """`batches` batches in one, each slice of `batch_size` with the same share of demonstrations.
+
+        Returns:
+            Tensors of shape (batches * batch_size, ...) on the learner's device.
+        """
+        demonstrated = self._demonstrated(batch_size)
+        rows_online = self._online.draw(batches * (batch_size - demonstrated)) if demonstrated < batch_size else None
+        rows_demo = self._demonstrations.draw(batches * demonstrated) if demonstrated else None
+        batch: Batch = {}
+        for name in self._names:
+            parts = [
+                buffer.field(name)[rows].reshape(batches, len(rows) // batches, *buffer.field(name).shape[1:])
+                for buffer, rows in ((self._online, rows_online), (self._demonstrations, rows_demo))
+                if rows is not None
+            ]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            batch[name] = torch.from_numpy(whole.reshape(batches * batch_size, *whole.shape[2:])).to(self._device)
+        return batch
+
+    def _demonstrated(self, batch_size: int) -> int:
+        if len(self._demonstrations) == 0:
+            return 0
+        if len(self._online) == 0:
+            return batch_size
+        return round(self._ratio * batch_size)

@@ -1,0 +1,270 @@
+"""Soft actor-critic with the options of RLPD.
+
+SAC: Haarnoja et al., arXiv:1812.05905. RLPD: Ball et al., arXiv:2302.02948: a large critic ensemble with
+LayerNorm, a random subset of it in the target, many critic updates per environment step. The other part of RLPD,
+half of each batch from demonstrations, is the sampler's (`agent.replay.MixedSampler`).
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from agent.algorithm import Batch, Tensors
+from agent.config import Config, InputError
+from agent.networks import CriticEnsemble, GaussianActor
+from agent.transition import Observation, TransitionSpec
+
+
+class SACConfig(Config):
+    """Defaults are RLPD's for state observations, with the ensemble and ratio that two CPU cores can carry.
+
+    Attributes:
+        batch_size: Transitions per critic update.
+        utd_ratio: Critic updates per environment step; the actor is updated once after them.
+        discount: Gamma. 0.97 with episodes of tens of steps, as HIL-SERL uses; 0.99 for longer ones.
+        target_rate: Tau of the moving average of the target critics.
+        critics: Size of the ensemble (RLPD 10, SAC 2).
+        target_subset: Members drawn without replacement for each target; their minimum is used.
+        actor_objective: Value the actor climbs: `mean` of all critics (RLPD) or their `min` (SAC).
+        layer_norm: In critics and actor.
+        hidden_sizes: Of critics and actor.
+        actor_learning_rate: Adam.
+        critic_learning_rate: Adam.
+        temperature_learning_rate: Adam, on the logarithm.
+        initial_temperature: RLPD 1.0, HIL-SERL 0.01.
+        target_entropy_scale: Target entropy is minus this times the number of actions (RLPD 0.5, SAC 1.0).
+        entropy_backup: Whether the target contains the entropy term.
+        compile: Whether to compile the losses with torch.compile; needs a C++ compiler on CPU.
+    """
+
+    batch_size: int = 256
+    utd_ratio: int = 4
+    discount: float = 0.97
+    target_rate: float = 0.005
+    critics: int = 2
+    target_subset: int = 2
+    actor_objective: str = "mean"
+    layer_norm: bool = True
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 3e-4
+    temperature_learning_rate: float = 3e-4
+    initial_temperature: float = 0.1
+    target_entropy_scale: float = 0.5
+    entropy_backup: bool = False
+    compile: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 1 <= self.target_subset <= self.critics:
+            raise ValueError(f"target_subset {self.target_subset} must lie between 1 and critics {self.critics}")
+        if self.batch_size < 2 or self.utd_ratio < 1:
+            raise ValueError(f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1")
+        if self.actor_objective not in ("mean", "min"):
+            raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
+
+
+def _state_size(spec: TransitionSpec) -> int:
+    """Length of all vector observations together."""
+    images = [k for k, s in spec.observation_space.items() if s.dtype == np.uint8]
+    if images:
+        raise InputError(f"agent.sac.SAC learns from vectors, not from the images {images}: leave out task.cameras.")
+    if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
+        raise InputError(f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction.")
+    return sum(int(np.prod(s.shape)) for s in spec.observation_space.values() if s.shape is not None)
+
+
+def _state(batch: Mapping[str, Tensor], prefix: str, keys: tuple[str, ...]) -> Tensor:
+    """All vector observations side by side, shape (B, D)."""
+    parts = [batch[f"{prefix}.{key}"].flatten(1) for key in keys]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+class SACPolicy:
+    """The actor network alone; satisfies `agent.algorithm.Policy`."""
+
+    def __init__(self, config: SACConfig, spec: TransitionSpec, seed: int) -> None:
+        self._keys = spec.observation_keys
+        actions = spec.action_space.shape[0]
+        self._generator = torch.Generator().manual_seed(seed)
+        self._shape = (1, actions)
+        self.network = GaussianActor(_state_size(spec), actions, config.hidden_sizes, config.layer_norm)
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
+        """The squashed mean, or a sample."""
+        parts = [torch.from_numpy(observation[key]).reshape(1, -1) for key in self._keys]
+        mean, log_std = self.network(torch.cat(parts, -1))
+        if not deterministic:
+            mean = mean + log_std.exp() * torch.randn(self._shape, generator=self._generator)
+        return mean.tanh().numpy()[0]
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over the learner's actor."""
+        self.network.load_state_dict(weights)
+
+
+class SAC:
+    """The learner's side; satisfies `agent.algorithm.Algorithm`."""
+
+    Config = SACConfig
+
+    def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
+        self.config = config
+        self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
+        self._keys = spec.observation_keys
+        self._device = device
+        self._actions = spec.action_space.shape[0]
+        states = _state_size(spec)
+        # Initial weights come from torch's global generator; fork it so that making an algorithm has no side effect.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.actor = GaussianActor(states, self._actions, config.hidden_sizes, config.layer_norm).to(device)
+            critic = (config.critics, states + self._actions, config.hidden_sizes, config.layer_norm)
+            self.critic = CriticEnsemble(*critic).to(device)
+            self.target_critic = CriticEnsemble(*critic).to(device).requires_grad_(False)
+        self.target_critic.load_state_dict(self.critic.state_dict())
+        self.log_temperature = nn.Parameter(torch.tensor(np.log(config.initial_temperature), device=device).float())
+        # One optimiser per network: with a shared one, Adam's momentum would move the actor in critic-only updates.
+        self._optimizers = {
+            "actor": _adam(self.actor.parameters(), config.actor_learning_rate),
+            "critic": _adam(self.critic.parameters(), config.critic_learning_rate),
+            "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
+        }
+        self._generator = torch.Generator(device).manual_seed(seed + 1)
+        self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
+        self._actor_loss = _compiled(self._actor_loss_eager, config.compile, device)
+
+    @staticmethod
+    def make_policy(config: SACConfig, spec: TransitionSpec, seed: int) -> SACPolicy:
+        """The actor's side."""
+        return SACPolicy(config, spec, seed)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """`utd_ratio` critic updates, then one of actor and temperature (RLPD, algorithm 1)."""
+        state, next_state = _state(batch, "observation", self._keys), _state(batch, "next_observation", self._keys)
+        # A time-out bootstraps, a termination does not: `truncated` plays no part here.
+        not_terminated = 1.0 - batch["terminated"].float()
+        metrics: dict[str, Tensor] = {}
+        for k in range(self.utd_ratio):
+            part = slice(k * self.batch_size, (k + 1) * self.batch_size)
+            metrics |= self.update_critic(
+                state[part], batch["action"][part], batch["reward"][part], next_state[part], not_terminated[part]
+            )
+        metrics |= self.update_actor(state[part])
+        return {name: float(value) for name, value in metrics.items()}
+
+    def update_critic(
+        self, state: Tensor, action: Tensor, reward: Tensor, next_state: Tensor, not_terminated: Tensor
+    ) -> dict[str, Tensor]:
+        """One step of the critics and their targets; touches nothing of the actor."""
+        noise = self._noise(state.shape[0])
+        members = torch.randperm(self.config.critics, generator=self._generator, device=self._device)
+        subset = members[: self.config.target_subset]
+        loss, value = self._critic_loss(state, action, reward, next_state, not_terminated, noise, subset)
+        self._step("critic", loss)
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.target_critic.parameters()), list(self.critic.parameters()), self.config.target_rate
+            )
+        return {"critic_loss": loss.detach(), "value": value}
+
+    def update_actor(self, state: Tensor) -> dict[str, Tensor]:
+        """One step of actor and temperature; touches nothing of the critics."""
+        self.critic.requires_grad_(False)
+        loss, log_density = self._actor_loss(state, self._noise(state.shape[0]))
+        self._step("actor", loss)
+        self.critic.requires_grad_(True)
+        entropy = -log_density.mean()
+        target_entropy = -self.config.target_entropy_scale * self._actions
+        # The gradient of temperature * (entropy - target) with respect to log-temperature, up to a positive
+        # factor (SAC, eq. 18): linear in the logarithm, so that steps do not shrink with the temperature.
+        self._step("temperature", self.log_temperature * (entropy - target_entropy))
+        return {"actor_loss": loss.detach(), "entropy": entropy, "temperature": self.log_temperature.detach().exp()}
+
+    def policy_weights(self) -> Tensors:
+        """The actor network, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.actor.state_dict().items()}
+
+    def state_dict(self) -> Tensors:
+        """Networks, targets, temperature, optimisers and random state, flat."""
+        state: Tensors = {"log_temperature": self.log_temperature.detach(), "generator": self._generator.get_state()}
+        for name in ("actor", "critic", "target_critic"):
+            state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+        for name, optimizer in self._optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                state |= {f"optimizer.{name}.{index}.{slot}": value for slot, value in slots.items()}
+        return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on exactly where `state_dict` was taken."""
+        for name in ("actor", "critic", "target_critic"):
+            getattr(self, name).load_state_dict(_below(state, f"{name}."))
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+        self._generator.set_state(state["generator"])
+        for name, optimizer in self._optimizers.items():
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in _below(state, f"optimizer.{name}.").items():
+                index, slot = key.split(".")
+                slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+
+    def _critic_loss_eager(
+        self,
+        state: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        next_state: Tensor,
+        not_terminated: Tensor,
+        noise: Tensor,
+        subset: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
+        with torch.no_grad():
+            next_action, log_density = self.actor.sample(next_state, noise)
+            next_value = self.target_critic(next_state, next_action, subset).min(0).values
+            if self.config.entropy_backup:
+                next_value = next_value - self.log_temperature.exp() * log_density
+            target = reward + self.config.discount * not_terminated * next_value
+        values = self.critic(state, action)
+        return F.mse_loss(values, target.expand_as(values), reduction="none").mean(-1).sum(), values.detach().mean()
+
+    def _actor_loss_eager(self, state: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""
+        action, log_density = self.actor.sample(state, noise)
+        values = self.critic(state, action)
+        value = values.mean(0) if self.config.actor_objective == "mean" else values.min(0).values
+        loss = (self.log_temperature.detach().exp() * log_density - value).mean()
+        return loss, log_density.detach()
+
+    def _noise(self, rows: int) -> Tensor:
+        # Drawn outside the compiled losses: the same numbers with and without compilation, and in checkpoints.
+        return torch.randn(rows, self._actions, generator=self._generator, device=self._device)
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> Tensors:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _compiled(function: Callable[..., Any], wanted: bool, device: torch.device) -> Callable[..., Any]:
+    """Compile where that can work: on CPU torch.compile calls a C++ compiler."""
+    if not wanted or (device.type == "cpu" and not any(shutil.which(c) for c in ("g++", "clang++"))):
+        return function
+    return torch.compile(function)
