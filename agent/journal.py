@@ -1,0 +1,55 @@
+"""Append-only JSON lines: what happened in a run, for people, reports and the live view."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """One file of JSON objects, one per line, each with the wall-clock time `time` in seconds since the epoch."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
+        self._file = path.open("a")
+
+    def write(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Append one entry; it is with the operating system when this returns."""
+        self._file.write(json.dumps({"time": time.time(), "kind": kind, **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JournalReader:
+    """Follows a journal that another process may be writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """Complete entries since the last call; none while there is no file."""
+        if not self._path.is_file():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            content = file.read()
+        whole = content.rfind(b"\n") + 1  # What follows is still being written.
+        self._position += whole
+        return [json.loads(line) for line in content[:whole].splitlines()]
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Remove what a killed process left of an unfinished line."""
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
