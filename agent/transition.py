@@ -93,8 +93,7 @@ class TransitionSpec:
 
     def description(self) -> dict[str, str]:
         """Readable layout: field -> type and shape. Equal descriptions mean interchangeable records."""
-        assert self.dtype.names is not None
-        return {name: f"{self.dtype[name].base.str}{list(self.dtype[name].shape)}" for name in self.dtype.names}
+        return describe_layout(self.dtype)
 
     def observation(self, raw: Any) -> Observation:
         """An environment's observation as a dict of arrays of the record's types."""
@@ -127,6 +126,12 @@ class TransitionSpec:
         return row
 
 
+def describe_layout(dtype: np.dtype[np.void]) -> dict[str, str]:
+    """Type and shape per field of a record, in record order, for example `{"action": "<f4[4]"}`."""
+    assert dtype.names is not None
+    return {name: f"{dtype[name].base.str}{list(dtype[name].shape)}" for name in dtype.names}
+
+
 def differing_fields(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
     """What differs between two descriptions, one readable line per field."""
     return [
@@ -134,3 +139,10 @@ def differing_fields(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
         for name in sorted(ours.keys() | theirs.keys())
         if ours.get(name) != theirs.get(name)
     ]
+
+
+def differing_layout(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
+    """What keeps records of one layout from being read as the other: fields, else their order."""
+    if ours == theirs and list(ours) != list(theirs):
+        return [f"order of fields: {', '.join(ours)} here, {', '.join(theirs)} there"]
+    return differing_fields(ours, theirs)

@@ -1,0 +1,1 @@
+"""Actor to learner and back: typed messages over one ZeroMQ port, delivered exactly once."""

@@ -1,0 +1,35 @@
+"""Whether an actor and a learner fit together; if not, which field differs."""
+
+from agent.transition import differing_fields, differing_layout
+from agent.transport.messages import PROTOCOL_VERSION, Hello
+
+
+def mismatch(hello: Hello, spec: dict[str, str], task: dict[str, str], stored_below: int) -> str | None:
+    """Why the actor that sent `hello` can never send to this learner, None if it can.
+
+    Args:
+        hello: The actor's introduction.
+        spec: The learner's layout of records.
+        task: The learner's task.
+        stored_below: The learner has every item of the actor's stream below this number.
+    """
+    if hello.protocol_version != PROTOCOL_VERSION:
+        return (
+            f"The learner speaks protocol version {PROTOCOL_VERSION}, actor {hello.actor!r} speaks "
+            f"{hello.protocol_version}; install the same version of journeyman on both."
+        )
+    differences = differing_layout(spec, hello.spec)
+    differences += [f"task {line}" for line in differing_fields(task, hello.task)]
+    if differences:
+        return (
+            f"Actor {hello.actor!r} (there) does not match the learner (here): {'; '.join(differences)}; "
+            "start both with the same task, robot and configuration."
+        )
+    if stored_below > hello.sent_below:
+        # New items would get numbers that the learner takes for old ones, and be dropped in silence.
+        return (
+            f"The spool of actor {hello.actor!r} ends at item {hello.sent_below}, but the learner has stored "
+            f"{stored_below} items of it (did the actor's machine lose power?); "
+            "remove the spool folder and start the actor again."
+        )
+    return None

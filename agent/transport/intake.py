@@ -1,0 +1,120 @@
+"""What happens to items at the learner: recognised, stored, handed over; once, in the order of a stream."""
+
+import threading
+from collections import deque
+from enum import Enum
+
+import numpy as np
+
+from agent.record_log import FrameKind, RecordLog
+from agent.transition import Records
+from agent.transport.messages import Report, decode_report
+
+
+class Outcome(Enum):
+    """What became of arriving items."""
+
+    STORED = "stored"
+    DUPLICATE = "all of them had been stored before"
+    GAP = "items before them are missing"
+    FULL = "the learner has yet to take what is waiting"
+
+
+class Intake:
+    """Stores items and queues them: the receive thread puts in, the learner's thread takes out.
+
+    Attributes:
+        environment_steps: Records stored, the log's older ones included.
+    """
+
+    def __init__(self, dtype: np.dtype[np.void], log: RecordLog | None, queue_bytes: int) -> None:
+        """Continue where `log` ends.
+
+        Args:
+            dtype: Layout of a record.
+            log: Where items are stored before they are acknowledged; None keeps nothing.
+            queue_bytes: How much may wait for the learner before more is turned away.
+        """
+        self._dtype = dtype
+        self._log = log
+        self._queue_bytes = queue_bytes
+        self._cursors: dict[bytes, int] = dict(log.cursors) if log else {}
+        self.environment_steps = log.record_count if log else 0
+        self._records: deque[Records] = deque()
+        self._reports: deque[Report] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+
+    def join(self, stream: bytes, oldest_sequence: int) -> int:
+        """A stream begins or goes on; return the number of the item it is to send next.
+
+        What lies below `oldest_sequence` nobody has any more: it was stored elsewhere, in another run.
+        """
+        self._cursors[stream] = max(self._cursors.get(stream, 0), oldest_sequence)
+        return self._cursors[stream]
+
+    def expected(self, stream: bytes) -> int:
+        """Number of the item that `stream` is to send next; 0 for an unknown one."""
+        return self._cursors.get(stream, 0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether arriving items are taken."""
+        return self._waiting_bytes < self._queue_bytes
+
+    def take(
+        self, kind: FrameKind, stream: bytes, first_sequence: int, items: int, payload: bytes
+    ) -> Outcome:
+        """Store what is new of these items: after `STORED` it is in the log and in the queue."""
+        expected = self._cursors[stream]
+        if first_sequence > expected:
+            return Outcome.GAP
+        if first_sequence + items <= expected:
+            return Outcome.DUPLICATE
+        if not self.has_room:
+            return Outcome.FULL
+        if kind is FrameKind.RECORDS:
+            # A batch may begin with records that arrived before, when its sender had not heard so.
+            payload = payload[(expected - first_sequence) * self._dtype.itemsize :]
+        items -= expected - first_sequence
+        if self._log is not None:
+            self._log.append_raw(kind, payload, items, stream, expected)
+        self._cursors[stream] = expected + items
+        self._queue(kind, items, payload)
+        return Outcome.STORED
+
+    def _queue(self, kind: FrameKind, items: int, payload: bytes) -> None:
+        with self._changed:
+            if kind is FrameKind.RECORDS:
+                self._records.append(np.frombuffer(payload, self._dtype))
+                self._waiting_bytes += len(payload)
+                self.environment_steps += items
+            else:
+                self._reports.append(decode_report(payload))
+            self._changed.notify_all()
+
+    def poll(self) -> Records | None:
+        """The oldest batch the learner has not taken, read-only, shape (N,)."""
+        with self._changed:
+            if not self._records:
+                return None
+            records = self._records.popleft()
+            self._waiting_bytes -= records.nbytes
+            return records
+
+    def poll_reports(self) -> list[Report]:
+        """All reports the learner has not taken."""
+        with self._changed:
+            reports = list(self._reports)
+            self._reports.clear()
+            return reports
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until there is something to take; return whether there is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._records or self._reports), timeout_s)
+
+    def interrupt(self) -> None:
+        """End waits early: the receive thread died."""
+        with self._changed:
+            self._changed.notify_all()

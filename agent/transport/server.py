@@ -1,0 +1,393 @@
+"""The learner's side: one port, one receive thread, any number of actors."""
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import zmq
+
+from agent.config import InputError
+from agent.record_log import FrameKind, RecordLog
+from agent.transition import Records, TransitionSpec
+from agent.transport.curve import AllowList, ServerKeys, check_exposure, secure_server
+from agent.transport.handshake import mismatch
+from agent.transport.intake import Intake, Outcome
+from agent.transport.messages import (
+    BATCH_BYTES,
+    Acknowledge,
+    EpisodeReport,
+    FromActor,
+    Goodbye,
+    Hello,
+    HelloWanted,
+    MalformedMessageError,
+    Message,
+    Refused,
+    Report,
+    Resend,
+    Stop,
+    Transitions,
+    Weights,
+    WeightsRequest,
+    Welcome,
+    decode_from_actor,
+    decode_report,
+    encode,
+)
+from agent.transport.waker import Waker
+
+log = logging.getLogger(__name__)
+
+_TICK_MS = 100
+_RECEIVE_AT_ONCE = 64
+_QUEUED_MESSAGES = 16
+_FAREWELL_S = 5.0
+
+
+@dataclass
+class _Peer:
+    """A welcomed connection; what is due to it is sent as soon as its socket takes it."""
+
+    actor: str
+    stream: bytes
+    heard_s: float
+    wants_newer_than: int | None = None
+    acknowledge_due: bool = False
+    resend_due: bool = False
+    stop_due: bool = False
+
+
+class LearnerServer:
+    """Receives the actors' transitions exactly once each and hands out weights.
+
+    An item is acknowledged after it is in `record_log`, and recognised by its number when it comes again;
+    so a `kill -9` of either side loses nothing and doubles nothing in the log. Whatever strangers send is
+    dropped, counted and logged. All methods may be called from any thread.
+
+    Attributes:
+        address: Where actors connect; names the port that was chosen if `*` was asked for.
+        malformed_messages: How many messages were dropped.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        spec: TransitionSpec,
+        task: dict[str, str],
+        *,
+        record_log: RecordLog | None = None,
+        keys: ServerKeys | None = None,
+        lease_s: float = 5.0,
+        queue_bytes: int = 512 << 20,
+    ) -> None:
+        """Bind and start the receive thread.
+
+        Args:
+            address: Like `tcp://127.0.0.1:5555`.
+            spec: Layout of transitions; actors of another one are refused.
+            task: Description of the task; actors of another one are refused.
+            record_log: Holds what was received before, and takes what is to come. None keeps nothing.
+            keys: CURVE keys; needed for every address that is not loopback.
+            lease_s: An actor silent for so long is gone, and its name is free.
+            queue_bytes: How much may wait for `poll` before actors have to wait.
+
+        Raises:
+            InputError: The address cannot be used, is taken, or is open to a network without keys.
+        """
+        check_exposure(address, keys)
+        self._spec = spec
+        self._task = task
+        self._record_log = record_log
+        self._lease_s = lease_s
+        self._intake = Intake(spec.dtype, record_log, queue_bytes)
+        self._session = os.urandom(16)
+        self._peers: dict[bytes, _Peer] = {}
+        self._weights: tuple[int, bytes] | None = None
+        self._progress = (0, 0)
+        self._stop_reason: str | None = None
+        self._closing = False
+        self._error: BaseException | None = None
+        self.malformed_messages = 0
+        self._waker = Waker()
+        self._context = zmq.Context()
+        self._allow_list: AllowList | None = None
+        try:
+            self._socket = self._bind(address, keys)
+        except BaseException:
+            self._context.destroy(linger=0)
+            self._waker.close()
+            raise
+        self.address: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._thread = threading.Thread(target=self._run, name="receive", daemon=True)
+        self._thread.start()
+
+    def poll(self) -> Records | None:
+        """The oldest batch not yet taken, read-only, shape (N,); None if there is none.
+
+        Raises:
+            RuntimeError: The receive thread is dead.
+        """
+        self.raise_if_dead()
+        had_room = self._intake.has_room
+        records = self._intake.poll()
+        if not had_room:
+            self._waker.wake()
+        return records
+
+    def poll_reports(self) -> list[Report]:
+        """All reports not yet taken, in the order of each stream."""
+        return self._intake.poll_reports()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until there is something to poll; return whether there is."""
+        arrived = self._intake.wait(timeout_s)
+        self.raise_if_dead()
+        return arrived
+
+    def publish(self, version: int, payload: bytes) -> None:
+        """Offer weights: every actor that has older ones gets these, unless newer ones come first.
+
+        Args:
+            version: Grows from one publication to the next.
+            payload: Opaque.
+        """
+        if self._weights is not None and version <= self._weights[0]:
+            raise ValueError(f"Version {version} was published after version {self._weights[0]}.")
+        self._weights = (version, payload)
+        self._waker.wake()
+
+    def set_progress(self, updates: int, step_allowance: int) -> None:
+        """Tell actors how far learning is.
+
+        Args:
+            updates: Critic updates made.
+            step_allowance: Environment step at which actors in simulated time wait.
+        """
+        if (updates, step_allowance) != self._progress:
+            self._progress = (updates, step_allowance)
+            self._waker.wake()
+
+    def stop_actors(self, reason: str) -> None:
+        """Ask all actors, present and to come, to end; `close` then waits for what they have to hand in."""
+        self._stop_reason = reason
+        self._waker.wake()
+
+    @property
+    def environment_steps(self) -> int:
+        """Transitions stored from all actors, those of earlier processes included."""
+        return self._intake.environment_steps
+
+    def actors(self) -> list[str]:
+        """Names of the actors heard from lately."""
+        return sorted(peer.actor for peer in list(self._peers.values()))
+
+    def sync(self) -> None:
+        """Make what was received so far survive a loss of power."""
+        if self._record_log is not None:
+            self._record_log.sync()
+
+    def raise_if_dead(self) -> None:
+        """Raise the error that ended the receive thread, if one did: nothing arrives any more.
+
+        Raises:
+            RuntimeError: With the error as its cause.
+        """
+        if self._error is not None:
+            raise RuntimeError(f"The receive thread died: {self._error!r}.") from self._error
+
+    def close(self) -> None:
+        """Stop receiving; idempotent. The record log stays open: it belongs to who opened it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._waker.wake()
+        self._thread.join()
+        self._context.term()
+        self._waker.close()
+
+    # All below runs on the receive thread, which alone touches the sockets.
+
+    def _bind(self, address: str, keys: ServerKeys | None) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        socket.linger = 500
+        socket.router_mandatory = True  # an undeliverable message is reported instead of lost
+        socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
+        socket.maxmsgsize = max(BATCH_BYTES, self._spec.dtype.itemsize)
+        socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
+        if keys is not None:
+            self._allow_list = AllowList(self._context, keys.clients_directory)
+            secure_server(socket, keys)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                remedy = "another program uses it; stop that one, or choose another port"
+            else:
+                remedy = f"{error.strerror}; choose an address of this machine and a free port"
+            raise InputError(f"The learner cannot listen at {address}: {remedy}.") from None
+        return socket
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            log.exception("The receive thread died.")
+            self._error = error
+        finally:
+            self._socket.close()
+            if self._allow_list is not None:
+                self._allow_list.socket.close()
+            self._intake.interrupt()
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._waker, zmq.POLLIN)
+        if self._allow_list is not None:
+            poller.register(self._allow_list.socket, zmq.POLLIN)
+        told_progress, told_stop = self._progress, False
+        farewell_s: float | None = None
+        while farewell_s is None or (self._peers and time.monotonic() < farewell_s):
+            ready = dict(poller.poll(_TICK_MS))
+            self._waker.clear()
+            if self._allow_list is not None and self._allow_list.socket in ready:
+                self._allow_list.answer()
+            self._receive()
+            self._expire()
+            if told_progress != self._progress:
+                told_progress = self._progress
+                for peer in self._peers.values():
+                    peer.acknowledge_due = True
+            if not told_stop and self._stop_reason is not None:
+                told_stop = True
+                for peer in self._peers.values():
+                    peer.stop_due = True
+            for identity, peer in self._peers.items():
+                self._send_due(identity, peer)
+            if self._closing and farewell_s is None:
+                farewell_s = time.monotonic() + (_FAREWELL_S if told_stop else 0.0)
+
+    def _receive(self) -> None:
+        for _ in range(_RECEIVE_AT_ONCE):
+            try:
+                identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._handle(identity, *decode_from_actor(frames))
+            except MalformedMessageError as error:
+                self._drop(identity, error)
+
+    def _drop(self, identity: bytes, error: MalformedMessageError) -> None:
+        self.malformed_messages += 1
+        # Powers of two only, so that a flood does not fill the log.
+        if self.malformed_messages & (self.malformed_messages - 1) == 0:
+            peer = self._peers.get(identity)
+            log.warning(
+                "Dropped malformed message number %d, from %s: %s",
+                self.malformed_messages,
+                peer.actor if peer else f"unknown peer {identity.hex()}",
+                error,
+            )
+
+    def _handle(self, identity: bytes, message: FromActor, payload: bytes) -> None:
+        if isinstance(message, Hello):
+            self._greet(identity, message)
+            return
+        peer = self._peers.get(identity)
+        if peer is None:
+            self._send(identity, HelloWanted())
+            return
+        peer.heard_s = time.monotonic()
+        match message:
+            case Transitions():
+                if len(payload) != message.count * self._spec.dtype.itemsize:
+                    raise MalformedMessageError(f"{message.count} records in {len(payload)} bytes")
+                self._take(peer, FrameKind.RECORDS, message, message.count, payload)
+            case EpisodeReport():
+                decode_report(payload)
+                self._take(peer, FrameKind.REPORT, message, 1, payload)
+            case WeightsRequest():
+                peer.wants_newer_than = message.newer_than
+            case Goodbye():
+                del self._peers[identity]
+            case _:
+                peer.acknowledge_due = True
+
+    def _take(
+        self, peer: _Peer, kind: FrameKind, message: Transitions | EpisodeReport, items: int, payload: bytes
+    ) -> None:
+        if message.stream != peer.stream:
+            raise MalformedMessageError("items of a stream that is not this connection's")
+        outcome = self._intake.take(kind, peer.stream, message.first_sequence, items, payload)
+        peer.acknowledge_due = True
+        if outcome in (Outcome.GAP, Outcome.FULL):
+            peer.resend_due = True
+
+    def _greet(self, identity: bytes, hello: Hello) -> None:
+        refusal = self._refusal(identity, hello)
+        if refusal is not None:
+            log.warning("Refused actor %r: %s", hello.actor, refusal.reason)
+            self._peers.pop(identity, None)
+            self._send(identity, refusal)
+            return
+        # The same stream on another connection is the same actor before: one process only can hold a spool.
+        for other in [i for i, peer in self._peers.items() if peer.stream == hello.stream]:
+            del self._peers[other]
+        known = self._intake.join(hello.stream, hello.oldest_sequence)
+        peer = _Peer(hello.actor, hello.stream, time.monotonic(), stop_due=self._stop_reason is not None)
+        self._peers[identity] = peer
+        self._send(identity, Welcome(known, self.environment_steps, *self._progress, self._session))
+        log.info("Actor %r joins at item %d.", hello.actor, known)
+
+    def _refusal(self, identity: bytes, hello: Hello) -> Refused | None:
+        stored_below = self._intake.expected(hello.stream)
+        reason = mismatch(hello, self._spec.description(), self._task, stored_below)
+        if reason is not None:
+            return Refused(reason, temporary=False)
+        others = [peer for other, peer in self._peers.items() if other != identity]
+        if any(peer.actor == hello.actor and peer.stream != hello.stream for peer in others):
+            return Refused(
+                f"Another actor named {hello.actor!r} is connected; give this one another name, "
+                f"or stop the other and wait {self._lease_s:g} s.",
+                temporary=True,
+            )
+        return None
+
+    def _expire(self) -> None:
+        before_s = time.monotonic() - self._lease_s
+        for identity in [i for i, peer in self._peers.items() if peer.heard_s < before_s]:
+            log.warning(
+                "Actor %r has not been heard for %g s.", self._peers.pop(identity).actor, self._lease_s
+            )
+
+    def _send_due(self, identity: bytes, peer: _Peer) -> None:
+        expected = self._intake.expected(peer.stream)
+        if peer.acknowledge_due:
+            acknowledge = Acknowledge(expected, self.environment_steps, *self._progress)
+            peer.acknowledge_due = not self._send(identity, acknowledge)
+        if peer.resend_due and self._intake.has_room:
+            peer.resend_due = not self._send(identity, Resend(expected))
+        if peer.stop_due and self._stop_reason is not None:
+            peer.stop_due = not self._send(identity, Stop(self._stop_reason))
+        self._send_weights(identity, peer)
+
+    def _send_weights(self, identity: bytes, peer: _Peer) -> None:
+        if self._weights is None or peer.wants_newer_than is None:
+            return
+        version, payload = self._weights
+        if version > peer.wants_newer_than and self._send(identity, Weights(version), payload):
+            peer.wants_newer_than = None
+
+    def _send(self, identity: bytes, message: Message, payload: bytes | None = None) -> bool:
+        """Whether the message was taken. If not, its peer is slow or gone, and no one waits for it here."""
+        frames = [identity, encode(message)] + ([payload] if payload is not None else [])
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=payload is None)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            return False
+        return True
