@@ -19,14 +19,6 @@ SOURCES = [p for folder in (*PACKAGES, "bench", "launch") for p in sorted((ROOT 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-    "rclpy",
-    "sensor_msgs",
-    "geometry_msgs",
-    "std_msgs",
-    "std_srvs",
-    "diagnostic_msgs",
-    "trajectory_msgs",
-}
 
 
 def imported_modules(tree: ast.AST) -> Iterator[str]:

@@ -89,7 +89,7 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-pip_install() { "$python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$@"; }
+pip_install() { "$python" -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt "$@"; }
 
 has_nvidia_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; }
 

@@ -13,7 +13,7 @@ trap 'rm -rf "$folder"' EXIT
 
 echo "==> Installing $(basename "$wheel") into an empty environment"
 "$python" -m venv "$folder/venv"
-pip_install() { "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check -c "$constraints" "$@"; }
+pip_install() { "$folder/venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check -c "$constraints" "$@"; }
 pip_install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 pip_install "$wheel"
 
