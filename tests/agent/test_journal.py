@@ -1,0 +1,34 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.journal import Journal, JournalReader
+
+
+def test_reader_follows_the_writer(tmp_path):
+    path = tmp_path / "run" / "journal.jsonl"
+    reader = JournalReader(path)
+    assert reader.new() == []
+    journal = Journal(path)
+    journal.write("episode", {"return": -3.5})
+    assert [(e["kind"], e["return"]) for e in reader.new()] == [("episode", -3.5)]
+    assert reader.new() == []
+    journal.write("learner", {})
+    assert [e["kind"] for e in reader.new()] == ["learner"]
+
+
+@given(cut=st.integers(0, 200))
+def test_a_torn_last_line_is_neither_read_nor_kept(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    journal = Journal(path)
+    for number in range(3):
+        journal.write("episode", {"number": number})
+    journal.close()
+    content = path.read_bytes()
+    kept = content[: max(0, len(content) - cut)]
+    path.write_bytes(kept)
+    whole = kept.count(b"\n")
+    assert [e["number"] for e in JournalReader(path).new()] == list(range(whole))
+    journal = Journal(path)
+    journal.write("episode", {"number": 9})
+    journal.close()
+    assert [e["number"] for e in JournalReader(path).new()] == [*range(whole), 9]
