@@ -20,7 +20,7 @@ help: ## list the targets
 	@echo "Variables: PYTHON=/path/to/python3.11  VENV=directory  TORCH_INDEX=url (for torch only)  DEMO='task=reach seed=1'"
 
 demo: install system
-	"$(BIN)/journeyman" train $$($(BOOTSTRAP) without_graphics "$(VENV)") $(DEMO)
+	"$(BIN)/journeyman" train $(DEMO)
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev

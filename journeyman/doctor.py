@@ -1,5 +1,6 @@
 """`journeyman doctor`: is this machine ready, and if not, what to do about it."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -66,18 +67,18 @@ with mujoco.Renderer(model, 128, 128) as renderer:
 _REAL_TIME_PROBE = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
 
 
-def run(write: Callable[[str], object] = print, *, as_json: bool = False) -> int:
+def run(options: argparse.Namespace, write: Callable[[str], object] = print) -> int:
     """Check this machine and write what was found.
 
     Args:
+        options: `json` asks for a JSON list of checks instead of a table.
         write: Takes the text, once.
-        as_json: Write a JSON list of checks instead of a table.
 
     Returns:
         Exit code: 1 if any check failed, else 0.
     """
     checks = [_guarded(name, probe) for name, probe in _PROBES.items()]
-    write(json.dumps([asdict(check) for check in checks], indent=1) if as_json else _as_table(checks))
+    write(json.dumps([asdict(check) for check in checks], indent=1) if options.json else _as_table(checks))
     return int(any(check.verdict is Verdict.FAIL for check in checks))
 
 

@@ -178,10 +178,10 @@ def test_the_wheel_works_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path / "installed")!r})
-import journeyman, journeyman.config, journeyman.doctor
+import journeyman.cli, journeyman.config
 assert journeyman.__file__.startswith({str(tmp_path)!r}), journeyman.__file__
 assert journeyman.config.compose(["task=lift_cube"]).task.name == "lift_cube"
-sys.exit(journeyman.doctor.run())
+sys.exit(journeyman.cli.main(["doctor"]))
 """
     command = [sys.executable, "-c", code]
     finished = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=120)

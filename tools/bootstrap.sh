@@ -5,8 +5,6 @@
 #   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies
 #   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering and compiling are there
 #
-# `tools/bootstrap.sh without_graphics DIR` prints the option that keeps a run from rendering, where nothing can render.
-#
 # Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from).
 set -eu
 
@@ -46,6 +44,8 @@ apt_install() {
 
 is_new_enough() { "$1" -c "import sys; sys.exit(sys.version_info < (${MINIMUM%.*}, ${MINIMUM#*.}))" 2>/dev/null; }
 
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
 find_python() {
     for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.14; do
         if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 && is_new_enough "$candidate"; then
@@ -81,7 +81,7 @@ make_venv() {
         python=$(find_python) || explain_missing_python
     fi
     if ! "$python" -c "import ensurepip, venv" 2>/dev/null; then
-        package="python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv"
+        package="python$(version_of "$python")-venv"
         apt_install "$package" || fail "$python cannot make virtual environments. Run this, then make again:" \
             "sudo apt-get install $package"
     fi
@@ -110,47 +110,39 @@ install() {
     pip_install --no-build-isolation --editable ".${extra:+[$extra]}"
 }
 
+# Whether MuJoCo draws a frame: a library that loads may still find no device.
 can_render() {
-    [ "$(uname)" = Linux ] || return 0
-    "$1" - <<'PYTHON' 2>/dev/null
-import ctypes, sys
-
-def loads(*names):
-    try:
-        return all(ctypes.CDLL(name) for name in names)
-    except OSError:
-        return False
-
-sys.exit(not (loads("libOSMesa.so.8") or loads("libOSMesa.so") or loads("libEGL.so.1", "libGL.so.1")))
-PYTHON
+    for backend in ${MUJOCO_GL:-egl osmesa}; do
+        MUJOCO_GL=$backend "$python" -c "import mujoco
+with mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8) as renderer:
+    renderer.render()" >/dev/null 2>&1 && return 0
+    done
+    return 1
 }
 
 has_python_headers() {
-    "$1" -c "import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists())"
+    "$python" -c "import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists())"
 }
 
 check_system() {
     python="$1/bin/python"
     [ "$(uname)" = Linux ] || return 0
     # Mesa has dropped OSMesa, so the newest releases offer only the other pair.
-    if ! can_render "$python" && ! apt_install libosmesa6 && ! apt_install libegl1 libgl1; then
-        say "WARNING: no OpenGL library for off-screen rendering: no camera images and no videos, and the tests of both" \
-            "will fail. Install one and run make again: sudo apt-get install libosmesa6   (or: libegl1 libgl1)"
-    fi
+    can_render || apt_install libosmesa6 || apt_install libegl1 libgl1 || true
+    can_render || say "WARNING: nothing here can render without a screen: no camera images, no videos, and the tests" \
+        "of both fail. Run this, then make again: sudo apt-get install libosmesa6   (or: libegl1 libgl1)"
     missing=""
     command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || missing="g++"
-    has_python_headers "$python" ||
-        missing="$missing python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-dev"
+    has_python_headers || missing="$missing python$(version_of "$python")-dev"
     # shellcheck disable=SC2086  # $missing is a list
     if [ -n "$missing" ] && ! apt_install $missing; then
-        say "Note: torch.compile finds no C++ compiler or no Python headers, so learning on the CPU is about half as" \
-            "fast. To change that: sudo apt-get install $missing"
+        say "Note: torch.compile misses a C++ compiler or Python's headers, so learning on the CPU is about half as" \
+            "fast. Run this for the full speed: sudo apt-get install" $missing
     fi
 }
 
-without_graphics() { can_render "$1/bin/python" || echo "evaluation.video_episodes=0"; }
-
-[ $# -ge 2 ] || fail "usage: tools/bootstrap.sh venv|install|system|without_graphics DIR [EXTRA]"
+[ $# -ge 2 ] || fail "usage: tools/bootstrap.sh venv|install|system DIR [EXTRA]"
 cd "$(dirname "$0")/.."
 step=$1
 shift
@@ -158,6 +150,5 @@ case $step in
     venv) make_venv "$@" ;;
     install) install "$@" ;;
     system) check_system "$@" ;;
-    without_graphics) without_graphics "$@" ;;
-    *) fail "unknown step '$step'; choose venv, install, system or without_graphics." ;;
+    *) fail "unknown step '$step'; choose venv, install or system." ;;
 esac

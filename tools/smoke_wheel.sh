@@ -22,6 +22,11 @@ cd "$folder/elsewhere"
 unset PYTHONPATH
 echo "==> journeyman doctor"
 "$folder/venv/bin/journeyman" doctor
-echo "==> The resolved configuration of journeyman train"
-"$folder/venv/bin/journeyman" train --cfg job
-echo "==> The wheel works"
+echo "==> The configurations inside the wheel"
+code=0
+choices=$("$folder/venv/bin/journeyman" train task=no_such_task 2>&1) || code=$?
+echo "$choices"
+case "$code $choices" in
+    "2 "*lift_cube*) echo "==> The wheel works" ;;
+    *) echo "error: expected exit code 2 and the list of tasks, got exit code $code" >&2; exit 1 ;;
+esac

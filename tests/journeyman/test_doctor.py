@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def only(monkeypatch: pytest.MonkeyPatch, **probes: Callable[[], Check]) -> None
 
 
 def test_this_machine_passes(written: list[str]) -> None:
-    assert doctor.run(written.append, as_json=True) == 0
+    assert doctor.run(Namespace(json=True), written.append) == 0
     checks = {check["name"]: check for check in json.loads(written[0])}
     assert checks.keys() == doctor._PROBES.keys()
     assert checks["MuJoCo"]["verdict"] == "OK"
@@ -32,7 +33,7 @@ def test_the_table_has_one_row_per_check(monkeypatch: pytest.MonkeyPatch, writte
     good = Check("paint", Verdict.OK, "dry")
     poor = Check("tyres", Verdict.WARN, "soft", "Pump them up.")
     only(monkeypatch, paint=lambda: good, tyres=lambda: poor)
-    assert doctor.run(written.append) == 0
+    assert doctor.run(Namespace(json=False), written.append) == 0
     _, first, second = written[0].splitlines()
     assert first.split() == ["OK", "paint", "dry"]
     assert second.split() == ["WARN", "tyres", "soft", "Pump", "them", "up."]
@@ -40,7 +41,7 @@ def test_the_table_has_one_row_per_check(monkeypatch: pytest.MonkeyPatch, writte
 
 def test_a_failed_check_fails_the_command(monkeypatch: pytest.MonkeyPatch, written: list[str]) -> None:
     only(monkeypatch, disk=lambda: Check("disk", Verdict.FAIL, "full", "Free some."))
-    assert doctor.run(written.append) == 1
+    assert doctor.run(Namespace(json=False), written.append) == 1
 
 
 def test_a_check_that_breaks_is_a_failed_check(monkeypatch: pytest.MonkeyPatch, written: list[str]) -> None:
@@ -48,7 +49,7 @@ def test_a_check_that_breaks_is_a_failed_check(monkeypatch: pytest.MonkeyPatch, 
         raise ImportError("libcudart.so.12: cannot open shared object file")
 
     only(monkeypatch, torch=broken, paint=lambda: Check("paint", Verdict.OK, "dry"))
-    assert doctor.run(written.append, as_json=True) == 1
+    assert doctor.run(Namespace(json=True), written.append) == 1
     first, second = json.loads(written[0])
     assert first["verdict"] == "FAIL"
     assert "libcudart" in first["finding"]
