@@ -20,6 +20,10 @@ class Journal:
         self._file.write(json.dumps({"time": time.time(), "kind": kind, **values}) + "\n")
         self._file.flush()
 
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Append what an actor reported; its `kind` becomes the entry's."""
+        self.write(str(report["kind"]), {key: value for key, value in report.items() if key != "kind"})
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

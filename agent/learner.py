@@ -1,0 +1,177 @@
+"""The learner: receives experience, updates the algorithm, publishes the policy. Second hop to the gradient."""
+
+import threading
+import time
+from typing import Any
+
+from agent.algorithm import Algorithm
+from agent.checkpoint import Checkpoints, load_checkpoint
+from agent.config import Config
+from agent.journal import Journal
+from agent.replay import MixedSampler, ReplayBuffer
+from agent.transport.server import LearnerServer
+from agent.weights import encode_weights
+
+
+class LearnerConfig(Config):
+    """How the learner is run.
+
+    Attributes:
+        max_environment_steps: The run ends when this much experience is stored and learned from.
+        start_steps: Online transitions to wait for before the first update.
+        demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
+        replay_capacity: Online transitions kept for sampling.
+        publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
+        checkpoint_every: Environment steps between two checkpoints.
+        keep_checkpoints: How many of them stay.
+        lead_steps: How far, in environment steps, an actor in simulated time may be ahead of the learning.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+        threads: CPU threads for torch. More than one collapses when other processes are busy.
+    """
+
+    max_environment_steps: int = 8000
+    start_steps: int = 300
+    demonstration_ratio: float = 0.5
+    replay_capacity: int = 200_000
+    publish_every: int = 10
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 3
+    lead_steps: int = 20
+    device: str = "auto"
+    threads: int = 1
+
+
+class Learner:
+    """Updates never exceed `utd_ratio` critic updates per stored environment step, and wait for nobody else."""
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        algorithm: Algorithm,
+        replay: ReplayBuffer,
+        sampler: MixedSampler,
+        server: LearnerServer,
+        checkpoints: Checkpoints,
+        journal: Journal,
+    ) -> None:
+        self._config = config
+        self._algorithm = algorithm
+        self._replay = replay
+        self._sampler = sampler
+        self._server = server
+        self._checkpoints = checkpoints
+        self._journal = journal
+        self._stop = threading.Event()
+        self._blocks = 0
+        self._metrics: dict[str, float] = {}
+        self._saved_at = 0
+        self._reported = (time.monotonic(), 0)
+
+    @property
+    def updates(self) -> int:
+        """Critic updates made since the run began."""
+        return self._blocks * self._algorithm.utd_ratio
+
+    @property
+    def environment_steps(self) -> int:
+        """Online transitions stored since the run began."""
+        return self._replay.total_added
+
+    def request_stop(self) -> None:
+        """End `run` after the current block; may be called from a signal handler."""
+        self._stop.set()
+
+    def resume(self) -> None:
+        """Take over the newest checkpoint, if there is one. The replay is rebuilt from its log before this."""
+        path = self._checkpoints.newest()
+        if path is None:
+            return
+        tensors, values = load_checkpoint(path)
+        self._algorithm.load_state_dict(tensors)
+        self._blocks = values["blocks"]
+        self._replay.set_random_state(values["replay_random_state"])
+        self._saved_at = values["environment_steps"]
+        self._reported = (time.monotonic(), self._blocks)
+
+    def run(self) -> None:
+        """Learn until the run is complete or a stop is requested; then save and tell the actors."""
+        self._publish()
+        try:
+            while not self._stop.is_set() and not self._complete():
+                self._server.raise_if_dead()
+                self._receive()
+                if self._blocks < self._allowed_blocks():
+                    self._update()
+                else:
+                    self._server.wait(timeout_s=0.1)
+                self._report()
+            self._receive()
+        finally:
+            self._save()
+        if self._complete():
+            self._server.stop_actors("the run is complete")
+
+    def _complete(self) -> bool:
+        config = self._config
+        return (
+            self.environment_steps >= config.max_environment_steps
+            and self._blocks >= config.max_environment_steps - config.start_steps
+        )
+
+    def _allowed_blocks(self) -> int:
+        steps = min(self.environment_steps, self._config.max_environment_steps)
+        return max(0, steps - self._config.start_steps)
+
+    def _receive(self) -> None:
+        while (records := self._server.poll()) is not None:
+            self._replay.append(records)
+        for report in self._server.poll_reports():
+            self._journal.write_report(report)
+        self._server.set_progress(self.updates, self._allowance())
+
+    def _allowance(self) -> int:
+        """Up to which environment step actors in simulated time may go now."""
+        config = self._config
+        return min(config.max_environment_steps, config.start_steps + self._blocks + config.lead_steps)
+
+    def _update(self) -> None:
+        batch = self._sampler.sample(self._algorithm.utd_ratio, self._algorithm.batch_size)
+        self._metrics = self._algorithm.update(batch)
+        self._blocks += 1
+        if self._blocks % self._config.publish_every == 0:
+            self._publish()
+        if self.environment_steps - self._saved_at >= self._config.checkpoint_every:
+            self._save()
+
+    def _publish(self) -> None:
+        self._server.publish(self._blocks, encode_weights(self._algorithm.policy_weights()))
+
+    def _save(self) -> None:
+        self._server.sync()
+        values: dict[str, Any] = {
+            "blocks": self._blocks,
+            "updates": self.updates,
+            "replay_random_state": self._replay.random_state(),
+        }
+        algorithm = self._algorithm
+        self._checkpoints.save(self.environment_steps, algorithm.state_dict(), algorithm.policy_weights(), values)
+        self._saved_at = self.environment_steps
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        last_s, last_blocks = self._reported
+        if now_s - last_s < 1.0:
+            return
+        self._reported = (now_s, self._blocks)
+        rate = (self._blocks - last_blocks) * self._algorithm.utd_ratio / (now_s - last_s)
+        self._journal.write(
+            "learner",
+            {
+                "environment_steps": self.environment_steps,
+                "updates": self.updates,
+                "updates_per_s": round(rate, 1),
+                "policy_version": self._blocks,
+                "actors": self._server.actors(),
+                **{name: round(value, 5) for name, value in self._metrics.items()},
+            },
+        )

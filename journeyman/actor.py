@@ -1,0 +1,30 @@
+"""`journeyman actor`: first hop to the motor; then `Actor.run`, `RobotEnv.step`, `Robot.send_command`."""
+
+import argparse
+from pathlib import Path
+
+from journeyman.config import compose
+from journeyman.learner import address, split_run
+from journeyman.process import on_stop
+from journeyman.run_directory import RunDirectory
+from journeyman.wiring import make_actor
+
+
+def run(options: argparse.Namespace) -> int:
+    """Drive the robot until the learner or a person says stop."""
+    folder, rest = split_run(options.overrides)
+    if folder is not None:
+        directory, config = RunDirectory.open(folder, rest)
+        spool = directory.spool(config.actor.name)
+    else:
+        config = compose(rest)
+        spool = Path("runs") / "spool" / config.actor.name
+    actor, client, env = make_actor(config, spool, address(config))
+    on_stop(actor.request_stop, options.supervised)
+    try:
+        client.wait_welcome(timeout_s=60.0)
+        actor.run()
+    finally:
+        env.close()
+        client.close()
+    return 0

@@ -1,0 +1,188 @@
+"""The configuration of a run: composed by Hydra, checked and frozen here, written beside the run."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import hydra
+import msgspec
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from agent.actor import ActorConfig
+from agent.algorithm import AlgorithmConfig
+from agent.config import Config, InputError
+from agent.learner import LearnerConfig
+from robot_env.task import Task
+
+
+class RobotConfig(Config):
+    """Which robot, real or twin.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(task, config, render) -> RobotEnv`.
+        config: Parameters of the robot, read strictly by the factory.
+        provenance: What its transitions are marked with.
+        simulated_time: Whether time passes only while the environment steps, so that waiting costs nothing.
+    """
+
+    name: str
+    factory: str
+    config: dict[str, Any] = {}
+    provenance: str = "twin"
+    simulated_time: bool = False
+
+
+class DemonstrationConfig(Config):
+    """Where demonstrations come from.
+
+    Attributes:
+        folder: MCAP episodes made by `journeyman collect`; null lets `train` record the scripted expert.
+        episodes: How many are used, or recorded where there is no folder; 0 learns without.
+        noise: Standard deviation of the noise on the scripted expert's actions, in action units.
+    """
+
+    folder: str | None = None
+    episodes: int = 20
+    noise: float = 0.2
+
+
+class TransportConfig(Config):
+    """How learner and actors reach each other.
+
+    Attributes:
+        address: ZeroMQ address of the learner; `auto` picks a free port of this machine (`train` only).
+        keys: Folder with CURVE keys; needed for every address that is not loopback.
+    """
+
+    address: str = "auto"
+    keys: str | None = None
+
+
+class FinalEvaluationConfig(Config):
+    """The evaluation that the report is about.
+
+    Attributes:
+        episodes: Deterministic episodes.
+        video_episodes: How many of them are filmed; 0 needs no graphics library.
+    """
+
+    episodes: int = 50
+    video_episodes: int = 3
+
+
+class RunConfig(Config):
+    """Everything a run depends on."""
+
+    task: Task
+    algorithm: AlgorithmConfig
+    robot: RobotConfig
+    seed: int = 0
+    run: str | None = None
+    learner: LearnerConfig = LearnerConfig()
+    actor: ActorConfig = ActorConfig()
+    demonstrations: DemonstrationConfig = DemonstrationConfig()
+    transport: TransportConfig = TransportConfig()
+    evaluation: FinalEvaluationConfig = FinalEvaluationConfig()
+
+
+def compose(overrides: Sequence[str]) -> RunConfig:
+    """Build a configuration from Hydra overrides such as `task=reach`, `seed=1`, `learner.device=cuda`.
+
+    Raises:
+        InputError: An unknown key, choice or value.
+    """
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_module("journeyman.conf", version_base="1.3"):
+        groups = _groups()
+        try:
+            composed = hydra.compose("config", [_normalised(override, groups) for override in overrides])
+            plain = OmegaConf.to_container(composed, resolve=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(_one_line(error)) from None
+    return _freeze(plain)
+
+
+def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read the configuration that `write_config` left beside a run, with values changed by `overrides`.
+
+    Raises:
+        InputError: The file is missing or belongs to another version, or an override does not fit.
+    """
+    try:
+        stored = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent} is not a run directory: it has no {path.name}; choose one below runs/, or leave out run=."
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} cannot be read: {_one_line(error)}") from None
+    merged = OmegaConf.merge(OmegaConf.create(stored), OmegaConf.from_dotlist(list(overrides)))
+    return _freeze(OmegaConf.to_container(merged, resolve=True), f"{path}: ")
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write every key with its value."""
+    path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+
+
+def _groups() -> dict[str, list[str]]:
+    """Configuration groups and their choices."""
+    loader = GlobalHydra.instance().config_loader()
+    return {group: sorted(loader.get_group_options(group)) for group in ("task", "algorithm", "robot")}
+
+
+def _normalised(override: str, groups: dict[str, list[str]]) -> str:
+    """Check choices of groups, and let any other key through to the one place that knows all keys, `_freeze`."""
+    parsed = OverridesParser.create().parse_override(override)
+    key = parsed.key_or_group
+    if key in groups:
+        choice = str(parsed.value())
+        if choice not in groups[key]:
+            near = difflib.get_close_matches(choice, groups[key], 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"There is no {key} {choice!r}; choose from {', '.join(groups[key])}.{hint}")
+        return override
+    plain = override[0] not in "+~" and key is not None and not key.startswith("hydra.")
+    return f"++{override}" if plain else override
+
+
+def _freeze(plain: Any, where: str = "") -> RunConfig:
+    try:
+        return msgspec.convert(plain, RunConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}{_explain(str(error))}") from None
+
+
+def _explain(message: str) -> str:
+    """Turn msgspec's message into a sentence that names the choices."""
+    unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
+    if not unknown:
+        return message.replace(" - at `$.", " at `") + "."
+    name, path = unknown.group(1), unknown.group(2) or ""
+    fields = sorted(_struct_at(path).__struct_fields__)
+    near = difflib.get_close_matches(name, fields, 1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no key {f'{path}.{name}'.lstrip('.')!r}; choose from {', '.join(fields)}.{hint}"
+
+
+def _struct_at(path: str) -> Any:
+    """The Config class found by walking a path such as `task.action` or `task.observation[0]`."""
+    found: Any = RunConfig
+    for name in filter(None, re.sub(r"\[.*?\]", "", path).split(".")):
+        found = {f.name: f.type for f in msgspec.structs.fields(found)}[name]
+        for inner in get_args(found):
+            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+                found = inner
+    return found
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,51 @@
+"""`journeyman learner`: first hop to the gradient; `Learner.run` is the second, `SAC.update` the third."""
+
+import argparse
+from pathlib import Path
+
+from agent.config import InputError
+from journeyman.config import RunConfig, compose
+from journeyman.process import on_stop
+from journeyman.run_directory import RunDirectory
+from journeyman.wiring import make_learner
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve one run until it is complete or stopped."""
+    config, directory = open_or_create(options.overrides)
+    learner, server = make_learner(config, directory, address(config))
+    on_stop(learner.request_stop, options.supervised)
+    try:
+        print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)
+        learner.run()
+    finally:
+        server.close()
+    print(f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}.")
+    return 0
+
+
+def open_or_create(overrides: list[str]) -> tuple[RunConfig, RunDirectory]:
+    """Resume the run that `run=DIR` names, or begin a new one."""
+    folder, rest = split_run(overrides)
+    if folder is not None:
+        directory, config = RunDirectory.open(folder, rest)
+        return config, directory
+    config = compose(rest)
+    return config, RunDirectory.create(config)
+
+
+def split_run(overrides: list[str]) -> tuple[Path | None, list[str]]:
+    """Take `run=DIR` out of the overrides."""
+    folders = [o.removeprefix("run=") for o in overrides if o.startswith("run=")]
+    rest = [o for o in overrides if not o.startswith("run=")]
+    if len(folders) > 1:
+        raise InputError(f"run= is given {len(folders)} times: give it once.")
+    return (Path(folders[0]) if folders else None), rest
+
+
+def address(config: RunConfig) -> str:
+    """Where the learner listens and actors connect."""
+    given = config.transport.address
+    return DEFAULT_ADDRESS if given == "auto" else given

@@ -1,0 +1,161 @@
+"""`journeyman report`: learning curve, video, configuration, versions and `summary.json` of a run."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
+import matplotlib.pyplot as plt
+import msgspec
+
+from agent.evaluation import Evaluation
+from agent.journal import JournalReader
+from agent.record_log import FrameKind, RecordLog
+from agent.transport.spool import Spool
+from journeyman.config import RunConfig
+from journeyman.evaluate import describe, evaluate_newest, open_run
+from journeyman.run_directory import RunDirectory
+from journeyman.video import Film
+from journeyman.wiring import make_env, make_spec
+
+_WINDOW = 20
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate the newest policy and write the report."""
+    directory, config = open_run(options.overrides, "report")
+    print(write_report(config, directory))
+    return 0
+
+
+def write_report(config: RunConfig, directory: RunDirectory) -> str:
+    """Write `report/` and say in a few lines what is in it."""
+    folder = directory.report
+    folder.mkdir(exist_ok=True)
+    evaluation, film_note = _evaluate_and_film(config, directory, folder)
+    journal = JournalReader(directory.journal).new()
+    _plot(journal, evaluation, config, folder / "learning_curve.png")
+    for source in (directory.config, directory.versions):
+        shutil.copy(source, folder / source.name)
+    summary = _summary(config, directory, journal, evaluation)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return f"{describe(evaluation)}.\nReport: {folder}/learning_curve.png, summary.json, {film_note}"
+
+
+def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path) -> tuple[Evaluation, str]:
+    """The final evaluation; its first episodes are filmed where that is possible."""
+    wanted = config.evaluation.video_episodes
+    env = make_env(config, render=wanted > 0)
+    path = folder / "evaluation.mp4"
+    film = Film(path, config.task.control_rate_hz)
+
+    def shoot(episode: int, info: dict[str, Any]) -> None:
+        if episode < wanted and film.refused is None:
+            film.add(env, f"{config.task.name}  episode {episode + 1}", bool(info.get("success")))
+
+    try:
+        evaluation = evaluate_newest(config, directory, env, shoot)
+    finally:
+        film.close()
+        env.close()
+    if film.refused:
+        return evaluation, f"no video: {film.refused}"
+    return evaluation, path.name if wanted else "no video was asked for"
+
+
+def _summary(
+    config: RunConfig, directory: RunDirectory, journal: list[dict[str, Any]], evaluation: Evaluation
+) -> dict[str, Any]:
+    learner = next((e for e in reversed(journal) if e["kind"] in ("learner", "learner_end")), {})
+    sessions = [e for e in journal if e["kind"] == "session"]
+    episodes = [e for e in journal if e["kind"] == "episode"]
+    steps = learner.get("environment_steps", 0)
+    return {
+        "task": config.task.name,
+        "algorithm": config.algorithm.name,
+        "robot": config.robot.name,
+        "seed": config.seed,
+        "success_rate": evaluation.success_rate,
+        "success_low": evaluation.success_low,
+        "success_high": evaluation.success_high,
+        "evaluation_episodes": evaluation.episodes,
+        "mean_episode_steps": evaluation.mean_length,
+        "environment_steps": steps,
+        "episodes": len(episodes),
+        "demonstrations": config.demonstrations.episodes,
+        "robot_minutes": round(steps / config.task.control_rate_hz / 60, 2),
+        "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
+        "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
+        "updates": learner.get("updates", 0),
+        "transitions_sent": _transitions_sent(config, directory),
+        "transitions_stored": steps,
+        "missed_deadlines": sum(e["missed_deadlines"] for e in _last_per_actor(episodes)),
+        "limit_hits": [e["limit_hits"] for e in _last_per_actor(episodes)],
+    }
+
+
+def _transitions_sent(config: RunConfig, directory: RunDirectory) -> int:
+    """Transitions that the actors of this machine handed over, by their own numbering.
+
+    Independent of what the learner counts: a stream numbers transitions and reports together, so transitions are
+    what remains of the numbers without the reports.
+    """
+    env = make_env(config)
+    dtype = make_spec(env).dtype
+    env.close()
+    log = RecordLog.open(directory.replay_log, dtype)
+    reports = sum(frame.kind is FrameKind.REPORT for frame in log.frames())
+    total = -reports
+    for folder in directory.spools():
+        spool = Spool(folder, dtype)
+        stored_below = log.cursors.get(spool.stream, 0)
+        total += stored_below + spool.records_from(stored_below)
+        spool.close()
+    log.close()
+    return total
+
+
+def _last_per_actor(episodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The newest episode entry of each actor: its counters include the earlier ones."""
+    return list({e["actor"]: e for e in episodes}.values())
+
+
+def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, path: Path) -> None:
+    """Evaluations with their 95 % intervals over environment steps; training success as a thin line behind."""
+    points = [msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation) for e in journal
+              if e["kind"] == "evaluation"]
+    points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
+    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
+    episodes = [e for e in journal if e["kind"] == "episode"]
+    if len(episodes) >= _WINDOW:
+        shares = [
+            sum(e["success"] for e in episodes[i - _WINDOW : i]) / _WINDOW for i in range(_WINDOW, len(episodes) + 1)
+        ]
+        axes.plot(
+            [e["environment_steps"] for e in episodes[_WINDOW - 1 :]],
+            [100 * s for s in shares],
+            color="0.65",
+            linewidth=1,
+            label=f"while exploring, last {_WINDOW} episodes",
+        )
+    steps = [p.environment_steps for p in points]
+    axes.fill_between(
+        steps, [100 * p.success_low for p in points], [100 * p.success_high for p in points], alpha=0.2, linewidth=0
+    )
+    axes.plot(steps, [100 * p.success_rate for p in points], marker="o", label="deterministic evaluation, 95 % interval")
+    axes.set(xlabel="environment steps", ylabel="success [%]", ylim=(-3, 103), xlim=(0, None))
+    axes.set_title(f"{config.task.name}, {config.algorithm.name}, {config.demonstrations.episodes} demonstrations, "
+                   f"seed {config.seed}", loc="left")
+    minutes = axes.secondary_xaxis(
+        "top", functions=(lambda s: s / config.task.control_rate_hz / 60, lambda m: m * config.task.control_rate_hz * 60)
+    )
+    minutes.set_xlabel("robot minutes")
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right", frameon=False)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,314 @@
+"""Actor and learner together, over real ZeroMQ, on an environment whose observations name their origin."""
+
+import threading
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from agent.actor import Actor, ActorConfig
+from agent.checkpoint import Checkpoints
+from agent.config import InputError
+from agent.journal import Journal, JournalReader
+from agent.learner import Learner, LearnerConfig
+from agent.record_log import RecordLog
+from agent.replay import MixedSampler, ReplayBuffer
+from agent.transition import Provenance, TransitionSpec
+from agent.transport.client import ActorClient
+from agent.transport.server import LearnerServer
+from agent.weights import encode_weights
+
+TASK = {"task.name": "origin"}
+
+
+class OriginEnv(gymnasium.Env):
+    """Observation (actor, episode, step); episodes of random length end either way; the actuator halves actions."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, number=0):
+        self.number, self.episode, self.resets = number, -1, []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.resets.append(seed)
+        self.episode += 1
+        self.steps = 0
+        self.length = int(self.np_random.integers(1, 9))
+        self.terminates = bool(self.np_random.integers(2))
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        end = self.steps == self.length
+        info = {"executed_action": (action / 2).astype(np.float32), "success": end and self.terminates}
+        return self._observe(), -1.0, end and self.terminates, end and not self.terminates, info
+
+    def _observe(self):
+        return np.array([self.number, self.episode, self.steps], np.float32)
+
+
+SPEC = TransitionSpec.of(OriginEnv.observation_space, OriginEnv.action_space)
+
+
+class CountingAlgorithm:
+    """Checks at every update that the learner is entitled to it."""
+
+    batch_size, utd_ratio = 4, 3
+
+    def __init__(self):
+        self.updates = 0
+        self.entitled = lambda: None
+
+    def update(self, batch):
+        assert batch["reward"].shape == (self.batch_size * self.utd_ratio,)
+        self.updates += self.utd_ratio
+        self.entitled()
+        return {"loss": 0.5}
+
+    def policy_weights(self):
+        return {"updates": torch.tensor(float(self.updates))}
+
+    def state_dict(self):
+        return {"updates": torch.tensor(self.updates)}
+
+    def load_state_dict(self, state):
+        self.updates = int(state["updates"])
+
+
+class RememberingPolicy:
+    """Acts 0.8; knows which weights it had when it acted."""
+
+    def __init__(self):
+        self.loaded = []
+        self.modes = []
+
+    def act(self, observation, deterministic):
+        assert self.loaded, "acted before it had weights"
+        self.modes.append(deterministic)
+        return np.full(2, 0.8, np.float32)
+
+    def load_weights(self, weights):
+        self.loaded.append(float(weights["updates"]))
+
+
+class Rig:
+    """A learner and its actors in threads of one process."""
+
+    def __init__(self, folder, **config):
+        self.folder = folder
+        self.config = LearnerConfig(
+            **{"max_environment_steps": 120, "start_steps": 20, "checkpoint_every": 40, "publish_every": 5, **config}
+        )
+        self.algorithm = CountingAlgorithm()
+        self.log = RecordLog.open(folder / "replay.log", SPEC.dtype)
+        self.replay = ReplayBuffer(SPEC, 1000, 0)
+        for records in self.log.records():
+            self.replay.append(records)
+        self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, record_log=self.log)
+        self.journal = folder / "journal.jsonl"
+        sampler = MixedSampler(SPEC, self.replay, ReplayBuffer(SPEC, 1, 0), 0.5, torch.device("cpu"))
+        checkpoints = Checkpoints(folder / "checkpoints")
+        self.learner = Learner(
+            self.config, self.algorithm, self.replay, sampler, self.server, checkpoints, Journal(self.journal)
+        )
+        self.algorithm.entitled = self._check_utd
+        self.learner.resume()
+        self.actors = []
+
+    def _check_utd(self):
+        entitled = self.replay.total_added - self.config.start_steps
+        assert self.algorithm.updates <= self.algorithm.utd_ratio * entitled
+
+    def actor(self, number=0, lockstep=True, **config):
+        name = f"actor-{number}"
+        client = ActorClient(self.server.address, name, SPEC, TASK, self.folder / "spool" / name)
+        config = ActorConfig(**{"name": name, "random_steps": 10, "evaluate_every": 0, **config})
+        env, policy = OriginEnv(number), RememberingPolicy()
+        parked = []
+        actor = Actor(
+            config, env, policy, client, SPEC,
+            seed=number, provenance=Provenance.TWIN, lockstep=lockstep, park=lambda: parked.append(True),
+        )  # fmt: skip
+        actor.test = (env, policy, client, parked)
+        self.actors.append(actor)
+        return actor
+
+    def run(self):
+        errors = []
+
+        def guarded(actor):
+            try:
+                actor.run()
+            except BaseException as error:  # noqa: BLE001 - handed to the test
+                errors.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(actor,)) for actor in self.actors]
+        for thread in threads:
+            thread.start()
+        try:
+            self.learner.run()
+        finally:
+            for actor in self.actors:
+                actor.request_stop()
+            for thread in threads:
+                thread.join(30)
+            assert not any(thread.is_alive() for thread in threads)
+            for actor in self.actors:
+                actor.test[2].close()
+            self.close()
+        assert not errors, errors
+
+    def close(self):
+        self.server.close()
+        self.log.close()
+
+    def stored(self):
+        log = RecordLog.open(self.folder / "replay.log", SPEC.dtype)
+        rows = np.concatenate([np.zeros(0, SPEC.dtype), *log.records()])
+        log.close()
+        return rows
+
+
+def test_a_run_completes_with_every_step_learned_from(tmp_path):
+    rig = Rig(tmp_path)
+    env, policy, client, parked = rig.actor().test
+    rig.run()
+    assert rig.learner.environment_steps == 120
+    assert rig.algorithm.updates == 3 * (120 - 20)
+    assert len(rig.stored()) == 120
+    assert parked
+    assert set(policy.modes) == {False}
+    assert len(set(env.resets)) == len(env.resets)
+
+
+def test_no_stored_next_observation_belongs_to_another_episode_with_two_actors(tmp_path):
+    rig = Rig(tmp_path, max_environment_steps=200)
+    rig.actor(0), rig.actor(1)
+    rig.run()
+    rows = rig.stored()
+    now, after = rows["observation.state"], rows["next_observation.state"]
+    assert set(now[:, 0]) == {0, 1}
+    assert np.array_equal(now[:, :2], after[:, :2])
+    assert np.array_equal(now[:, 2] + 1, after[:, 2])
+    assert np.array_equal(now[:, 2], rows["step"])
+    # Both ends occur, never together, and both only at the last step of their episode.
+    assert rows["terminated"].any()
+    assert rows["truncated"].any()
+    assert not (rows["terminated"] & rows["truncated"]).any()
+    for actor in (0, 1):
+        mine = rows[now[:, 0] == actor]
+        boundaries = mine["terminated"] | mine["truncated"]
+        same_episode = mine["episode"][1:] == mine["episode"][:-1]
+        assert np.array_equal(~same_episode, boundaries[:-1])
+
+
+def test_what_was_executed_is_stored(tmp_path):
+    rig = Rig(tmp_path)
+    rig.actor(random_steps=0)
+    rig.run()
+    np.testing.assert_allclose(rig.stored()["action"], 0.4, rtol=1e-6)
+
+
+def test_an_actor_in_simulated_time_never_runs_ahead(tmp_path):
+    rig = Rig(tmp_path, lead_steps=4)
+    rig.actor()
+    lead = []
+    update = rig.algorithm.update
+    rig.algorithm.update = lambda batch: (lead.append(rig.replay.total_added - rig.algorithm.updates / 3), update(batch))[1]
+    rig.run()
+    assert max(lead) <= rig.config.start_steps + 4
+
+
+def test_a_run_resumes_with_its_counters(tmp_path):
+    rig = Rig(tmp_path)
+    rig.actor()
+    rig.run()
+    updates = rig.algorithm.updates
+    again = Rig(tmp_path, max_environment_steps=150)
+    assert again.learner.environment_steps == 120
+    assert again.learner.updates == updates == again.algorithm.updates
+    again.actor()
+    again.run()
+    assert again.learner.environment_steps == 150
+    assert again.algorithm.updates == 3 * (150 - 20)
+    rows = again.stored()
+    assert len(rows) == 150
+    # The second actor process numbers its episodes on: none is mixed up with an earlier one.
+    starts = rows["episode"][rows["step"] == 0]
+    assert len(set(starts)) == len(starts)
+
+
+def test_a_learner_killed_after_its_checkpoint_catches_up(tmp_path):
+    """The replay log is ahead of the checkpoint, as after kill -9: owed updates are made, none twice."""
+    rig = Rig(tmp_path)
+    rig.actor()
+    rig.run()
+    newest = Checkpoints(tmp_path / "checkpoints").all()
+    import shutil
+
+    shutil.rmtree(newest[-1])
+    again = Rig(tmp_path)
+    behind = again.algorithm.updates
+    assert behind < 300
+    again.run()
+    assert again.algorithm.updates == 300
+
+
+def test_evaluation_is_deterministic_reported_and_not_stored(tmp_path):
+    rig = Rig(tmp_path)
+    _, policy, _, _ = rig.actor(evaluate_every=50, evaluation_episodes=3).test
+    rig.run()
+    entries = JournalReader(rig.journal).new()
+    evaluations = [e for e in entries if e["kind"] == "evaluation"]
+    assert len(evaluations) == 2
+    assert all(e["episodes"] == 3 and e["environment_steps"] >= 50 for e in evaluations)
+    assert set(policy.modes) == {True, False}
+    assert len(rig.stored()) == 120
+    episodes = [e for e in entries if e["kind"] == "episode"]
+    assert sum(e["steps"] for e in episodes) <= 120
+    assert {e["actor"] for e in episodes} == {"actor-0"}
+
+
+def test_no_step_before_the_first_weights(tmp_path):
+    server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK)
+    client = ActorClient(server.address, "actor-0", SPEC, TASK, tmp_path / "spool")
+    env, policy = OriginEnv(), RememberingPolicy()
+    actor = Actor(
+        ActorConfig(random_steps=0, evaluate_every=0), env, policy, client, SPEC,
+        seed=0, provenance=Provenance.TWIN, lockstep=False, park=lambda: None,
+    )  # fmt: skip
+    thread = threading.Thread(target=actor.run)
+    thread.start()
+    client.wait_welcome(10)
+    server.publish(7, encode_weights({"updates": torch.tensor(7.0)}))
+    while server.poll() is None:
+        server.wait(1.0)
+    actor.request_stop()
+    thread.join(30)
+    assert policy.loaded[0] == 7.0  # RememberingPolicy fails on acting without weights.
+    client.close()
+    server.close()
+
+
+def test_a_dead_receive_thread_ends_the_learner(tmp_path):
+    rig = Rig(tmp_path)
+
+    def dying(*_):
+        raise OSError("disk gone")
+
+    rig.server._intake.take = dying
+    rig.actor()
+    with pytest.raises(RuntimeError, match="receive thread died"):
+        rig.run()
+
+
+def test_an_actor_of_another_task_is_refused_by_name_of_the_field(tmp_path):
+    rig = Rig(tmp_path)
+    client = ActorClient(rig.server.address, "actor-9", SPEC, {"task.name": "other"}, tmp_path / "spool")
+    with pytest.raises(InputError, match=r"task\.name"):
+        client.wait_welcome(10)
+    client.close()
+    rig.close()
