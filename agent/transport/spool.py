@@ -8,6 +8,7 @@ numbering where its predecessor was killed.
 import os
 import threading
 from bisect import bisect_left
+from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +69,10 @@ class Spool:
             os.close(self._stream_file)
             raise
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
-        self._position = (self._segments[0], self._segments[0].start, self.oldest_sequence)
+        self._ahead: deque[Frame] = deque()
+        self._reading = self._segments[0]
+        self._offset = self._reading.start
+        self._position = self.oldest_sequence
 
     @property
     def oldest_sequence(self) -> int:
@@ -107,17 +111,12 @@ class Spool:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
         if sequence >= self.next_sequence:
             return None
-        if sequence != self._position[2]:
+        if sequence != self._position:
             self._seek(sequence)
-        segment, offset, _ = self._position
-        frames = segment.read_frames(offset, BATCH_BYTES)
-        if not frames:
-            # All of this segment is read and the item exists, so it is in the next one.
-            following = self._segments[self._segments.index(segment) + 1]
-            self._position = (following, following.start, sequence)
-            return self.next_batch(sequence)
-        batch, size = _join(frames, sequence, segment.dtype.itemsize)
-        self._position = (segment, offset + size, sequence + batch.items)
+        while not self._ahead:
+            self._read_ahead()
+        batch = _take_batch(self._ahead, sequence, self._reading.dtype.itemsize)
+        self._position = sequence + batch.items
         return batch
 
     def discard_below(self, sequence: int) -> None:
@@ -129,8 +128,8 @@ class Spool:
                 break
             done = self._segments[0]
             self._segments = self._segments[1:]
-            if self._position[0] is done:
-                self._position = (self._segments[0], self._segments[0].start, following)
+            if self._reading is done:
+                self._begin_at(self._segments[0], self._segments[0].start, following)
             done.path.unlink()
             done.close()
         with self._lock:
@@ -174,33 +173,40 @@ class Spool:
                 expected = frame.end_sequence
         return expected or 0
 
+    def _begin_at(self, segment: RecordLog, offset: int, sequence: int) -> None:
+        """Read on from there, where item `sequence` is, or will be."""
+        self._reading, self._offset, self._position = segment, offset, sequence
+        self._ahead.clear()
+
+    def _read_ahead(self) -> None:
+        frames = self._reading.read_frames(self._offset, BATCH_BYTES)
+        if frames:
+            self._ahead.extend(frames)
+            self._offset += sum(frame.size for frame in frames)
+        else:
+            # Called for an item that exists: what is not in this segment is in the next one.
+            following = self._segments[self._segments.index(self._reading) + 1]
+            self._begin_at(following, following.start, self._position)
+
     def _seek(self, sequence: int) -> None:
-        starts = [s for s in self._segments if s.first_sequence is not None and s.first_sequence <= sequence]
-        segment = starts[-1]
-        offset = segment.start
-        while frames := segment.read_frames(offset):
-            for frame in frames:
-                if frame.end_sequence > sequence:
-                    self._position = (segment, offset, sequence)
-                    return
-                offset += frame.size
-        self._position = (segment, offset, sequence)
+        begun = [s for s in self._segments if s.first_sequence is not None and s.first_sequence <= sequence]
+        self._begin_at(begun[-1], begun[-1].start, sequence)
+        while not self._ahead:
+            self._read_ahead()
+            while self._ahead and self._ahead[0].end_sequence <= sequence:
+                self._ahead.popleft()
 
 
-def _join(frames: list[Frame], sequence: int, itemsize: int) -> tuple[Batch, int]:
-    """The leading frames of one kind as one batch that begins at `sequence`, and their size in the file."""
-    first = frames[0]
+def _take_batch(frames: deque[Frame], sequence: int, itemsize: int) -> Batch:
+    """Take the leading frames of one kind as one batch that begins at `sequence`, which is in the first."""
+    first = frames.popleft()
     if first.kind is FrameKind.REPORT:
-        return Batch(first.kind, sequence, 1, bytes(first.payload)), first.size
-    parts, size, end = [], 0, sequence
-    for frame in frames:
-        if frame.kind is not FrameKind.RECORDS:
-            break
-        parts.append(frame.payload)
-        size += frame.size
-        end = frame.end_sequence
-    parts[0] = parts[0][(sequence - first.first_sequence) * itemsize :]
-    return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts)), size
+        return Batch(first.kind, sequence, 1, bytes(first.payload))
+    parts, end = [first.payload[(sequence - first.first_sequence) * itemsize :]], first.end_sequence
+    while frames and frames[0].kind is FrameKind.RECORDS:
+        end = frames[0].end_sequence
+        parts.append(frames.popleft().payload)
+    return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts))
 
 
 def _own_stream(path: Path) -> tuple[bytes, int]:

@@ -1,0 +1,54 @@
+"""A learner or an actor as a process, to be killed. Prints what it has done, line by line.
+
+peer.py learner ADDRESS LOG          prints its address, then how many records it has taken, after each batch
+peer.py actor ADDRESS NAME SPOOL N   hands over items until its stream has N of them, prints after each
+                                     hundredth, then `stored` once the learner has them all
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from agent.record_log import RecordLog
+from agent.transition import TransitionSpec
+from agent.transport.client import ActorClient
+from agent.transport.server import LearnerServer
+
+SPEC = TransitionSpec.of(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-1, 1, (2,)))
+TASK = {"name": "lift_cube", "control_rate_hz": "20"}
+
+
+def learner(address: str, log: str) -> None:
+    record_log = RecordLog.open(Path(log), SPEC.dtype)
+    server = LearnerServer(address, SPEC, TASK, record_log=record_log)
+    print(server.address, flush=True)
+    taken = 0
+    while True:
+        server.wait(1.0)
+        while (records := server.poll()) is not None:
+            taken += len(records)
+            print(taken, flush=True)
+
+
+def actor(address: str, name: str, spool: str, count: str) -> None:
+    """Item i is a record of step i, but every hundredth is a report."""
+    client = ActorClient(address, name, SPEC, TASK, Path(spool))
+    record = np.zeros(1, SPEC.dtype)
+    while (number := client.next_sequence) < int(count):
+        if number % 100 == 99:
+            client.report({"number": number})
+            print(number + 1, flush=True)
+        else:
+            record["step"] = number
+            client.send(record)
+    if client.flush(60.0):
+        print("stored", flush=True)
+    client.close()
+
+
+if __name__ == "__main__":
+    signal.alarm(100)  # nothing stays behind, whatever happens to the test
+    {"learner": learner, "actor": actor}[sys.argv[1]](*sys.argv[2:])

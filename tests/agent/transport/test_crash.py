@@ -1,0 +1,90 @@
+"""Exactly once across `kill -9`: real processes, real sockets, every single number compared."""
+
+import numpy as np
+
+from agent.record_log import FrameKind
+from agent.transport.messages import decode_report
+
+
+def numbers_by_stream(log) -> dict[bytes, list[int]]:
+    """The number every item says it has, in the order of storing; must be the number it is stored under."""
+    numbers: dict[bytes, list[int]] = {}
+    for frame in log.frames():
+        if frame.kind is FrameKind.RECORDS:
+            said = np.frombuffer(frame.payload, log.dtype)["step"].tolist()
+        else:
+            said = [decode_report(frame.payload)["number"]]
+        assert said == list(range(frame.first_sequence, frame.end_sequence))
+        numbers.setdefault(frame.stream, []).extend(said)
+    return numbers
+
+
+def read_until(process, line: str) -> None:
+    for printed in process.stdout:
+        if printed.strip() == line:
+            return
+    raise AssertionError(f"the process ended without saying {line!r}")
+
+
+def test_actor_killed_again_and_again(serve, open_log, start, tmp_path):
+    log = open_log()
+    server = serve(record_log=log)
+    arguments = "actor", server.address, "actor-0", tmp_path / "spool", 5000
+    for kill_after in (400, 1500, 2900):
+        process = start(*arguments)
+        read_until(process, str(kill_after))
+        process.kill()
+        process.wait()
+    read_until(start(*arguments), "stored")
+    assert list(numbers_by_stream(log).values()) == [list(range(5000))]
+    taken = 0
+    while (records := server.poll()) is not None:
+        taken += len(records)
+    assert taken == server.environment_steps == log.record_count == 4950
+    assert [report["number"] for report in server.poll_reports()] == list(range(99, 5000, 100))
+
+
+def test_learner_killed_again_and_again(open_log, start, tmp_path):
+    learner = start("learner", "tcp://127.0.0.1:*", tmp_path / "replay.log")
+    address = learner.stdout.readline().strip()
+    actor = start("actor", address, "actor-0", tmp_path / "spool", 20000)
+    for batches in (1, 4, 2):
+        for _ in range(batches):
+            assert learner.stdout.readline()
+        learner.kill()
+        learner.wait()
+        learner = start("learner", address, tmp_path / "replay.log")
+        assert learner.stdout.readline().strip() == address
+    read_until(actor, "stored")
+    learner.kill()
+    learner.wait()
+    assert list(numbers_by_stream(open_log()).values()) == [list(range(20000))]
+
+
+def test_both_killed(open_log, start, tmp_path):
+    learner = start("learner", "tcp://127.0.0.1:*", tmp_path / "replay.log")
+    address = learner.stdout.readline().strip()
+    arguments = "actor", address, "actor-0", tmp_path / "spool", 3000
+    actor = start(*arguments)
+    read_until(actor, "600")
+    learner.kill()
+    read_until(actor, "1200")
+    actor.kill()
+    for process in (learner, actor):
+        process.wait()
+    actor = start(*arguments)
+    learner = start("learner", address, tmp_path / "replay.log")
+    read_until(actor, "stored")
+    learner.kill()
+    learner.wait()
+    assert list(numbers_by_stream(open_log()).values()) == [list(range(3000))]
+
+
+def test_two_actors_at_once_keep_their_order(serve, open_log, start, tmp_path):
+    log = open_log()
+    server = serve(record_log=log)
+    actors = [start("actor", server.address, f"actor-{i}", tmp_path / f"spool-{i}", 2000) for i in range(2)]
+    for actor in actors:
+        read_until(actor, "stored")
+    assert list(numbers_by_stream(log).values()) == [list(range(2000))] * 2
+    assert server.environment_steps == 2 * 1980

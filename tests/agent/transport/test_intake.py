@@ -1,0 +1,84 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.record_log import FrameKind, RecordLog
+from agent.transport.intake import Intake, Outcome
+from agent.transport.messages import encode_report
+
+DTYPE = np.dtype([("step", np.int64)])
+STREAM = b"s" * 16
+
+
+def payload(start: int, count: int) -> bytes:
+    records = np.zeros(count, DTYPE)
+    records["step"] = np.arange(start, start + count)
+    return records.tobytes()
+
+
+def taken(intake: Intake) -> list[int]:
+    steps: list[int] = []
+    while (records := intake.poll()) is not None:
+        steps += records["step"].tolist()
+    return steps
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 10)), max_size=30), st.booleans())
+def test_whatever_arrives_is_stored_once_and_in_order(tmp_path_factory, arrivals, restart):
+    path = tmp_path_factory.mktemp("log") / "replay.log"
+    log = RecordLog.open(path, DTYPE)
+    intake = Intake(DTYPE, log, 1 << 20)
+    intake.join(STREAM, 0)
+    stored, handed_over = 0, []
+    for first, count in arrivals:
+        outcome = intake.take(FrameKind.RECORDS, STREAM, first, count, payload(first, count))
+        if first > stored:
+            assert outcome is Outcome.GAP
+        elif first + count <= stored:
+            assert outcome is Outcome.DUPLICATE
+        else:
+            assert outcome is Outcome.STORED
+            stored = first + count
+        if restart:
+            handed_over += taken(intake)
+            log.close()
+            log = RecordLog.open(path, DTYPE)
+            intake = Intake(DTYPE, log, 1 << 20)
+            intake.join(STREAM, 0)
+        assert intake.expected(STREAM) == intake.environment_steps == stored
+    assert handed_over + taken(intake) == list(range(stored))
+    assert [step for records in log.records() for step in records["step"]] == list(range(stored))
+    log.close()
+
+
+def test_reports_and_records_share_the_numbers():
+    intake = Intake(DTYPE, None, 1 << 20)
+    intake.join(STREAM, 0)
+    report = encode_report({"return": 1.0})
+    assert intake.take(FrameKind.RECORDS, STREAM, 0, 2, payload(0, 2)) is Outcome.STORED
+    assert intake.take(FrameKind.REPORT, STREAM, 2, 1, report) is Outcome.STORED
+    assert intake.take(FrameKind.REPORT, STREAM, 2, 1, report) is Outcome.DUPLICATE
+    assert intake.poll_reports() == [{"return": 1.0}]
+    assert intake.poll_reports() == []
+    assert (intake.expected(STREAM), intake.environment_steps) == (3, 2)
+
+
+def test_what_does_not_fit_is_turned_away_and_taken_later():
+    intake = Intake(DTYPE, None, queue_bytes=8)
+    intake.join(STREAM, 0)
+    assert intake.take(FrameKind.RECORDS, STREAM, 0, 1, payload(0, 1)) is Outcome.STORED
+    assert not intake.has_room
+    assert intake.take(FrameKind.RECORDS, STREAM, 1, 1, payload(1, 1)) is Outcome.FULL
+    assert taken(intake) == [0]
+    assert intake.take(FrameKind.RECORDS, STREAM, 1, 1, payload(1, 1)) is Outcome.STORED
+    assert taken(intake) == [1]
+
+
+def test_streams_do_not_touch_each_other():
+    intake = Intake(DTYPE, None, 1 << 20)
+    other = b"o" * 16
+    assert intake.join(STREAM, 0) == 0
+    assert intake.join(other, 40) == 40
+    intake.take(FrameKind.RECORDS, other, 40, 2, payload(40, 2))
+    assert (intake.expected(STREAM), intake.expected(other)) == (0, 42)
+    assert intake.join(other, 41) == 42

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config import InputError
+from agent.record_log import FrameKind
+from agent.transport.messages import BATCH_BYTES, decode_report
+from agent.transport.spool import Spool
+
+DTYPE = np.dtype([("step", np.int64)])
+
+
+def rows(start: int, count: int) -> np.ndarray:
+    records = np.zeros(count, DTYPE)
+    records["step"] = np.arange(start, start + count)
+    return records
+
+
+def numbers(spool: Spool, start: int) -> list[int]:
+    """What the items from `start` on say their numbers are."""
+    said: list[int] = []
+    while (batch := spool.next_batch(start)) is not None:
+        assert batch.first_sequence == start
+        if batch.kind is FrameKind.RECORDS:
+            steps = np.frombuffer(batch.payload, DTYPE)["step"].tolist()
+        else:
+            steps = [decode_report(batch.payload)["number"]]
+        assert len(steps) == batch.items
+        said += steps
+        start += batch.items
+    return said
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 5)),
+        st.tuples(st.just("report"), st.just(0)),
+        st.tuples(st.just("read"), st.integers(0, 10)),
+        st.tuples(st.just("acknowledge"), st.integers(0, 10)),
+        st.tuples(st.just("reopen"), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(operations)
+def test_every_unacknowledged_item_can_be_sent_whatever_happened(tmp_path_factory, steps):
+    directory = tmp_path_factory.mktemp("spool")
+    spool = Spool(directory, DTYPE, segment_bytes=300)
+    stream, written, acknowledged, reports = spool.stream, 0, 0, set()
+    for operation, amount in steps:
+        match operation:
+            case "append":
+                spool.append(rows(written, amount))
+                written += amount
+            case "report":
+                spool.append_report({"number": written})
+                reports.add(written)
+                written += 1
+            case "read":
+                start = min(acknowledged + amount, written)
+                assert numbers(spool, start) == list(range(start, written))
+            case "acknowledge":
+                acknowledged = min(acknowledged + amount, written)
+                spool.discard_below(acknowledged)
+                spool.rotate_if_full()
+            case "reopen":
+                spool.close()
+                spool = Spool(directory, DTYPE, segment_bytes=300)
+        assert spool.stream == stream
+        assert spool.next_sequence == written
+        assert spool.oldest_sequence <= acknowledged
+        unacknowledged = set(range(acknowledged, written))
+        assert spool.records_from(acknowledged) == len(unacknowledged - reports)
+    assert numbers(spool, acknowledged) == list(range(acknowledged, written))
+    spool.close()
+
+
+def test_stored_segments_are_deleted(tmp_path):
+    spool = Spool(tmp_path, DTYPE, segment_bytes=1000)
+    for number in range(500):
+        spool.append(rows(number, 1))
+        spool.rotate_if_full()
+        assert numbers(spool, number) == [number]
+        spool.discard_below(number + 1)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 3000
+    spool.close()
+    spool.close()
+
+
+def test_a_large_hand_over_leaves_in_messages_of_limited_size(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    count = 3 * BATCH_BYTES // DTYPE.itemsize
+    spool.append(rows(0, count))
+    sent = 0
+    while (batch := spool.next_batch(sent)) is not None:
+        assert len(batch.payload) <= BATCH_BYTES
+        sent += batch.items
+    assert sent == count
+    spool.close()
+
+
+def test_many_small_hand_overs_leave_in_few_messages(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    for number in range(1000):
+        spool.append(rows(number, 1))
+    batch = spool.next_batch(0)
+    assert batch is not None
+    assert batch.items == 1000
+    spool.close()
+
+
+def test_a_write_torn_by_the_death_of_the_writer_leaves_no_trace(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    spool.append(rows(0, 3))
+    spool.append(rows(3, 3))
+    spool.close()
+    (segment,) = tmp_path.glob("*.log")
+    with open(segment, "r+b") as file:
+        file.truncate(segment.stat().st_size - 1)
+    spool = Spool(tmp_path, DTYPE)
+    assert spool.dropped_bytes > 0
+    assert spool.next_sequence == 3
+    spool.append(rows(3, 1))
+    assert numbers(spool, 0) == [0, 1, 2, 3]
+    spool.close()
+
+
+def test_a_second_owner_is_refused(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    with pytest.raises(InputError, match="in use by another process"):
+        Spool(tmp_path, DTYPE)
+    spool.close()
+    Spool(tmp_path, DTYPE).close()
+
+
+def test_another_layout_is_refused_and_the_spool_is_free_again(tmp_path):
+    Spool(tmp_path, DTYPE).close()
+    with pytest.raises(InputError, match=r"step: <f8\[\] here, <i8\[\] there"):
+        Spool(tmp_path, np.dtype([("step", np.float64)]))
+    Spool(tmp_path, DTYPE).close()
+
+
+def test_records_of_another_layout_cannot_be_handed_over(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    with pytest.raises(ValueError, match="records are"):
+        spool.append(np.zeros(1, [("step", np.float64)]))
+    spool.close()
+
+
+def test_a_missing_segment_is_noticed(tmp_path):
+    spool = Spool(tmp_path, DTYPE, segment_bytes=1)
+    for number in range(3):
+        spool.append(rows(number, 1))
+        spool.rotate_if_full()
+    spool.close()
+    (tmp_path / "00000001.log").unlink()
+    with pytest.raises(InputError, match="missing before number 2"):
+        Spool(tmp_path, DTYPE)
+
+
+def test_a_damaged_identity_is_noticed(tmp_path):
+    (tmp_path / "stream").write_bytes(b"short")
+    with pytest.raises(InputError, match="does not hold the identity"):
+        Spool(tmp_path, DTYPE)
