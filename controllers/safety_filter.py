@@ -7,6 +7,7 @@ docs/safety.md says what this cannot promise, and how a human releases an emerge
 from collections import Counter
 from dataclasses import replace
 from math import hypot, inf, isfinite
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -165,12 +166,12 @@ class SafetyFilter:
         positions, velocities = state.joint_position_rad.tolist(), state.joint_velocity_rad_s.tolist()
         for q, qd, (low, high, fastest) in zip(positions, velocities, self._joint_table, strict=True):
             if abs(qd) > fastest:
-                return "joint_speed"
+                return "joint_overspeed"
             # Without inverse kinematics nobody knows where a pose leads a joint. So: not farther into the
             # margin, and from its half next to the end of the joint only a joint command leads back.
             gap, outward = (q - low, -qd) if q - low < high - q else (high - q, qd)
             if is_pose and gap < margin and (outward > _RESTING_RAD_S or gap < 0.5 * margin):
-                return "joint_position"
+                return "joint_margin"
         if not is_pose and hypot(*state.ee_wrench[:3].tolist()) > self._limits.contact_force_n:
             return "contact_force"
         return ""
@@ -209,9 +210,14 @@ class SafetyFilter:
 
 
 def _is_sound(array: Array, shape: tuple[int, ...]) -> bool:
-    # The sum of squares is finite only if every entry is; isfinite().all() takes five times as long.
-    return array.shape == shape and isfinite(array.dot(array))
+    # A finite sum of squares: finite entries whose lengths can be computed. Faster than numpy's isfinite.
+    return array.shape == shape and isfinite(_squared(array))
 
 
 def _is_unit(quaternion: Array) -> bool:
-    return quaternion.shape == (4,) and abs(quaternion.dot(quaternion) - 1.0) < _UNIT_TOLERANCE
+    return quaternion.shape == (4,) and abs(_squared(quaternion) - 1.0) < _UNIT_TOLERANCE
+
+
+def _squared(array: Array) -> float:
+    entries = array.tolist()
+    return sum(map(mul, entries, entries))

@@ -2,8 +2,8 @@
 
 Used by `controllers.safety_filter`, which decides whether a command is looked at in the first place. Both
 limiters measure a step from the nearest point between the arm and its previous target. So going back towards
-the arm is always allowed, and it does not matter whether a commander starts from the measured pose or from its
-own last target.
+the arm is always allowed, and it does not matter whether a commander starts from the measured pose or from
+its own last target.
 
 The allowed target positions form a convex set that holds the measured one, so limits applied one after
 another never undo each other. Plain floats throughout: this runs for every command.
@@ -75,20 +75,18 @@ class PoseLimiter:
         if hypot(*force) > limits.contact_force_n:
             # What was commanded before may lie inside the obstacle.
             before = here
-            if _dot(force, _minus(target, here)) < 0.0:
+            if _dot(force, _minus(target, here)) < -_ROUNDING * hypot(*force):
                 hits.append("contact_force")
                 target = self._slide(target, here, force)
         start = _nearest_between(target, here, before)
-        step, self._velocity_m_s = _limit_step(
-            _minus(target, start),
-            self._velocity_m_s,
-            limits.linear_speed_m_s,
-            limits.linear_acceleration_m_s2,
-            dt_s,
-            "linear",
-            hits,
-        )
-        target = _shorten(_plus(start, step), here, limits.translation_error_m, hits)
+        wanted = _minus(target, start)
+        bounds = limits.linear_speed_m_s, limits.linear_acceleration_m_s2
+        step = _limit_step(wanted, self._velocity_m_s, bounds, dt_s, "linear", hits)
+        if step is not wanted:
+            target = _plus(start, step)
+        target = _shorten(target, here, limits.translation_error_m, hits)
+        if dt_s > 0.0:
+            self._velocity_m_s = _times(_minus(target, before), 1.0 / dt_s)
         self._position_m = target
         return target
 
@@ -108,30 +106,27 @@ class PoseLimiter:
         torque = measured.wrench[3:]
         if hypot(*torque) > limits.contact_torque_nm:
             before = here
-            if _dot(torque, away) < 0.0:
+            if _dot(torque, away) < -_ROUNDING * hypot(*torque):
                 hits.append("contact_torque")
                 desired, away = here, [0.0, 0.0, 0.0]
         start, wanted = here, away
         turn = error(desired, before).tolist()
         if hypot(*turn) < hypot(*away):
             start, wanted = before, turn
-        step, self._angular_velocity_rad_s = _limit_step(
-            wanted,
-            self._angular_velocity_rad_s,
-            limits.angular_speed_rad_s,
-            limits.angular_acceleration_rad_s2,
-            dt_s,
-            "angular",
-            hits,
-        )
+        bounds = limits.angular_speed_rad_s, limits.angular_acceleration_rad_s2
+        step = _limit_step(wanted, self._angular_velocity_rad_s, bounds, dt_s, "angular", hits)
         if step is not wanted:
             desired = multiply(from_rotation_vector(np.array(step)), start)
             away = error(desired, here).tolist()
+            turn = error(desired, before).tolist()
         angle = hypot(*away)
         if angle > limits.rotation_error_rad + _ROUNDING:
             hits.append("rotation_error")
             short = np.array(_times(away, limits.rotation_error_rad / angle))
             desired = multiply(from_rotation_vector(short), here)
+            turn = error(desired, before).tolist()
+        if dt_s > 0.0:
+            self._angular_velocity_rad_s = _times(turn, 1.0 / dt_s)
         self._quaternion_xyzw = desired.copy()
         return desired
 
@@ -187,7 +182,7 @@ class JointLimiter:
             if (np.abs(wanted - allowed) > _ROUNDING).any():
                 hits.append(name)
         if dt_s > 0.0:
-            self._velocity_rad_s = (target - np.clip(target, low, high)) / dt_s
+            self._velocity_rad_s = (target - before) / dt_s
         self._position_rad = target
         return target
 
@@ -195,27 +190,36 @@ class JointLimiter:
 def _limit_step(
     step: list[float],
     velocity: list[float],
-    speed: float,
-    acceleration: float,
+    bounds: tuple[float, float],
     dt_s: float,
     name: str,
     hits: list[str],
-) -> tuple[list[float], list[float]]:
+) -> list[float]:
     """Shorten `step` to what speed and acceleration allow, keeping its direction.
 
     Acceleration bounds how fast the speed grows in the direction of the step; braking is always allowed.
 
+    Args:
+        step: Wanted change.
+        velocity: Of the previous target.
+        bounds: Highest speed and acceleration.
+        dt_s: Time for the step.
+        name: First part of the names of the limits.
+        hits: Names of the limits hit are appended.
+
     Returns:
-        The step, the same object if it is allowed, and its velocity.
+        The step; the same object if it is allowed.
     """
     length = hypot(*step)
-    if length > 0.0:
-        gained = max(0.0, _dot(velocity, step) / length) + acceleration * dt_s
-        allowed = dt_s * min(speed, gained)
-        if length > allowed + _ROUNDING:
-            hits.append(f"{name}_speed" if speed <= gained else f"{name}_acceleration")
-            step = _times(step, allowed / length)
-    return step, (_times(step, 1.0 / dt_s) if dt_s > 0.0 else velocity)
+    if length <= _ROUNDING:
+        return step
+    speed, acceleration = bounds
+    gained = max(0.0, _dot(velocity, step) / length) + acceleration * dt_s
+    allowed = dt_s * min(speed, gained)
+    if length <= allowed + _ROUNDING:
+        return step
+    hits.append(f"{name}_speed" if speed <= gained else f"{name}_acceleration")
+    return _times(step, allowed / length)
 
 
 def _shorten(target: list[float], here: list[float], longest: float, hits: list[str]) -> list[float]:
