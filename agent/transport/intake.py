@@ -43,6 +43,7 @@ class Intake:
         self._records: deque[Records] = deque()
         self._reports: deque[Report] = deque()
         self._waiting_bytes = 0
+        self._ended = False
         self._changed = threading.Condition()
 
     def join(self, stream: bytes, oldest_sequence: int) -> int:
@@ -110,11 +111,13 @@ class Intake:
             return reports
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until there is something to take; return whether there is."""
+        """Wait until there is something to take, or never will be; return whether there is."""
         with self._changed:
-            return self._changed.wait_for(lambda: bool(self._records or self._reports), timeout_s)
+            self._changed.wait_for(lambda: self._records or self._reports or self._ended, timeout_s)
+            return bool(self._records or self._reports)
 
-    def interrupt(self) -> None:
-        """End waits early: the receive thread died."""
+    def end(self) -> None:
+        """Nothing arrives any more: do not let anyone wait for it."""
         with self._changed:
+            self._ended = True
             self._changed.notify_all()

@@ -239,7 +239,7 @@ class LearnerServer:
             self._socket.close()
             if self._allow_list is not None:
                 self._allow_list.socket.close()
-            self._intake.interrupt()
+            self._intake.end()
 
     def _serve(self) -> None:
         poller = zmq.Poller()

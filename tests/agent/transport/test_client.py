@@ -1,0 +1,254 @@
+"""The actor's side, with learners that come late, go away, start again or say nothing."""
+
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import zmq
+
+from agent.config import InputError
+from agent.transport import messages as m
+
+SESSION = b"s" * 16
+
+
+@pytest.fixture
+def router():
+    """A learner's socket without a learner behind it."""
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+        socket.linger = 0
+        socket.rcvtimeo = 20_000
+        socket.bind("tcp://127.0.0.1:*")
+        yield socket
+
+
+def address_of(router: zmq.Socket) -> str:
+    return router.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def hear(router: zmq.Socket, kind: type) -> tuple[bytes, m.Message]:
+    """Who says the next message of this type, and what; others are passed over."""
+    while True:
+        identity, *frames = router.recv_multipart()
+        message, _ = m.decode_from_actor(frames)
+        if isinstance(message, kind):
+            return identity, message
+
+
+def say(router: zmq.Socket, identity: bytes, message: m.Message, *payload: bytes) -> None:
+    router.send_multipart([identity, m.encode(message), *payload])
+
+
+def test_nothing_is_lost_while_the_learner_is_away(serve, open_log, join, rows, take):
+    first = serve()
+    address = first.address
+    first.close()
+    client = join(address)
+    for number in range(5000):
+        client.send(rows(number, 1))
+    assert not client.connected
+    assert client.unacknowledged == client.known_steps == client.next_sequence == 5000
+    server = serve(address, record_log=open_log())
+    assert client.flush(20.0)
+    assert take(server, 5000) == list(range(5000))
+    assert (client.unacknowledged, client.environment_steps, client.known_steps) == (0, 5000, 5000)
+
+
+def test_learner_restarted_in_its_place_takes_up_the_numbers(serve, open_log, join, rows, take):
+    log = open_log()
+    first = serve(record_log=log)
+    client = join(first.address)
+    client.send(rows(0, 10))
+    assert client.flush(20.0)
+    first.close()
+    log.close()
+    client.send(rows(10, 5))
+    second = serve(first.address, record_log=open_log())
+    assert client.flush(20.0)
+    assert take(second, 5) == [10, 11, 12, 13, 14]
+    assert second.environment_steps == client.environment_steps == 15
+
+
+def test_restarted_actor_goes_on_numbering_and_is_stored(serve, join, rows, take):
+    server = serve()
+    for start in (0, 800):
+        client = join(server.address)
+        assert client.next_sequence == start
+        client.send(rows(start, 800))
+        assert client.flush(20.0)
+        client.close()
+    assert take(server, 1600) == list(range(1600))
+
+
+def test_actor_that_ends_without_a_learner_leaves_its_items_to_the_next(serve, join, rows, take):
+    first = serve()
+    address = first.address
+    first.close()
+    client = join(address)
+    client.send(rows(0, 100))
+    assert not client.flush(0.05)
+    client.close()
+    client = join(address)
+    client.send(rows(100, 1))
+    assert take(serve(address), 101) == list(range(101))
+
+
+def test_weights_of_a_learner_that_began_again_from_an_older_checkpoint(serve, join, until):
+    first = serve()
+    client = join(first.address)
+    first.publish(50, b"old")
+    until(client, lambda: client.latest_weights() == (50, b"old"))
+    first.close()
+    serve(first.address).publish(3, b"resumed")
+    until(client, lambda: client.latest_weights() == (3, b"resumed"))
+
+
+def test_nobody_answers(router, join):
+    client = join(address_of(router))
+    with pytest.raises(InputError, match=r"No learner answered at tcp://127.0.0.1:\d+ within 0.1 s; check"):
+        client.wait_welcome(0.1)
+    client.raise_if_dead()
+
+
+def test_reports_arrive_in_order_with_plain_values(serve, join, rows):
+    server = serve()
+    client = join(server.address)
+    client.report({"kind": "episode", "return": np.float32(1.5), "limit_hits": {"workspace": 2}})
+    client.send(rows(0, 2))
+    client.report({"kind": "evaluation", "successes": [True, False]})
+    assert client.unacknowledged <= 2
+    assert client.flush(20.0)
+    assert server.poll_reports() == [
+        {"kind": "episode", "return": 1.5, "limit_hits": {"workspace": 2}},
+        {"kind": "evaluation", "successes": [True, False]},
+    ]
+    assert (client.environment_steps, client.next_sequence) == (2, 4)
+    with pytest.raises(ValueError, match="plain values"):
+        client.report({"bad": object()})
+
+
+def test_no_more_than_a_window_is_under_way(router, join, rows):
+    client = join(address_of(router))
+    identity, _ = hear(router, m.Hello)
+    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    client.wait_welcome(20.0)
+    for number in range(50):
+        client.report({"number": number})
+    firsts = [hear(router, m.EpisodeReport)[1].first_sequence for _ in range(8)]
+    assert firsts == list(range(8))
+    hear(router, m.Heartbeat)  # all else that comes by itself
+    say(router, identity, m.Acknowledge(1, 0, 0, 0))
+    assert hear(router, m.EpisodeReport)[1].first_sequence == 8
+
+
+def test_resend_begins_where_the_learner_says(router, join):
+    client = join(address_of(router))
+    identity, _ = hear(router, m.Hello)
+    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    client.wait_welcome(20.0)
+    for number in range(3):
+        client.report({"number": number})
+    for number in range(3):
+        assert hear(router, m.EpisodeReport)[1].first_sequence == number
+    say(router, identity, m.Resend(1))
+    for number in (1, 2):
+        assert hear(router, m.EpisodeReport)[1].first_sequence == number
+    say(router, identity, m.Acknowledge(3, 0, 0, 0))
+    assert client.flush(20.0)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"\xc1"],
+        [m.encode(m.Heartbeat())],
+        [m.encode(m.Weights(3))],
+        [m.encode(m.Acknowledge(10**9, 0, 0, 0))],
+        [m.encode(m.Resend(10**9))],
+    ],
+)
+def test_a_learner_that_talks_nonsense_is_not_believed(router, join, frames):
+    client = join(address_of(router))
+    identity, _ = hear(router, m.Hello)
+    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    router.send_multipart([identity, *frames])
+    client.report({"number": 0})
+    assert hear(router, m.EpisodeReport)[1].first_sequence == 0
+    say(router, identity, m.Acknowledge(1, 0, 0, 0))
+    assert client.flush(20.0)
+    client.raise_if_dead()
+
+
+def test_silent_learner_is_greeted_anew(router, join):
+    client = join(address_of(router))
+    identity, _ = hear(router, m.Hello)
+    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    client.wait_welcome(20.0)
+    hear(router, m.WeightsRequest)
+    hear(router, m.Hello)
+    assert not client.connected
+    assert client.seconds_since_contact > 2.0
+
+
+@pytest.mark.slow
+def test_items_that_are_never_acknowledged_are_sent_again(router, join):
+    client = join(address_of(router))
+    identity, _ = hear(router, m.Hello)
+    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    client.report({"number": 0})
+    assert hear(router, m.EpisodeReport)[1].first_sequence == 0
+    while True:
+        _, message = hear(router, m.Message)
+        if isinstance(message, m.EpisodeReport):
+            break
+        say(router, identity, m.Acknowledge(0, 0, 0, 0))
+    assert message.first_sequence == 0
+
+
+def test_a_change_between_two_waits_is_not_missed(serve, join, until):
+    server = serve()
+    client = join(server.address)
+    client.wait_welcome(20.0)
+    while client.wait(0.2):
+        pass
+    server.set_progress(1, 1)
+    until(client, lambda: client.updates == 1)
+    server.set_progress(2, 2)
+    while client.updates != 2:
+        pass
+    assert client.wait(20.0)
+
+
+def test_dead_sender_thread_is_noticed(serve, join, rows, until, tmp_path):
+    first = serve()
+    first.close()
+    client = join(first.address)
+    client.send(rows(0, 10))
+    (segment,) = (tmp_path / "spools" / "actor-0").glob("*.log")
+    with open(segment, "r+b") as file:
+        file.truncate(10)
+    serve(first.address)
+
+    def dead() -> bool:
+        with suppress(RuntimeError):
+            client.raise_if_dead()
+            return False
+        return True
+
+    until(client, dead)
+    with pytest.raises(RuntimeError, match="sender thread died"):
+        client.send(rows(10, 1))
+
+
+def test_two_clients_cannot_share_a_spool(serve, join):
+    server = serve()
+    join(server.address)
+    with pytest.raises(InputError, match="in use by another process"):
+        join(server.address)
+
+
+def test_close_twice(serve, join):
+    client = join(serve().address)
+    client.close()
+    client.close()
