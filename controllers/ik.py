@@ -1,0 +1,202 @@
+"""Inverse kinematics on a MuJoCo model: the joint configuration of an end-effector pose.
+
+For resets, and for arms that take joint targets only. The differential steps come from mink; where mink is
+missing or does not fit the installed MuJoCo, from damped least squares. No other module here needs MuJoCo.
+"""
+
+from typing import Any, Literal, Protocol
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import InputError
+from controllers.rotations import error
+
+Array = NDArray[np.float64]
+
+_POSITION_TOLERANCE_M = 1e-4
+_ROTATION_TOLERANCE_RAD = 1e-3
+_MAX_ITERATIONS = 200
+# No joint turns farther in one iteration: the linearisation holds no farther.
+_MAX_STEP_RAD = 0.3
+
+
+class UnreachableError(RuntimeError):
+    """No joint configuration within the limits was found for a pose."""
+
+
+class InverseKinematics:
+    """Finds joint configurations of the arm that carries a site.
+
+    The joints are the hinges between the world and the site, in that order; the rest of the model stays put.
+    Positions are in the world frame of the model, which must be the base frame of the arm.
+
+    Args:
+        model: A `mujoco.MjModel`.
+        site_name: The tool centre point.
+        backend: `auto` takes mink if it works.
+
+    Raises:
+        InputError: There is no such site, or its chain is not made of hinges.
+    """
+
+    def __init__(
+        self, model: Any, site_name: str, backend: Literal["auto", "mink", "least_squares"] = "auto"
+    ) -> None:
+        self._model = model
+        self._data = mujoco.MjData(model)
+        self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, site_name)
+        if self._site < 0:
+            names = [model.site(i).name for i in range(model.nsite)]
+            raise InputError(f"The model has no site {site_name!r}; choose from {names}.")
+        joints = _hinges_to(model, self._site)
+        self._qpos = model.jnt_qposadr[joints]
+        limited = model.jnt_limited[joints].astype(bool)
+        self._min_rad = np.where(limited, model.jnt_range[joints, 0], -np.inf)
+        self._max_rad = np.where(limited, model.jnt_range[joints, 1], np.inf)
+        self._stepper = _make_stepper(backend, model, self._site, site_name, model.jnt_dofadr[joints])
+
+    @property
+    def backend(self) -> str:
+        """Name of the solver in use: `mink` or `least_squares`."""
+        return self._stepper.name
+
+    def solve(self, position_m: Array, quaternion_xyzw: Array, start_joint_position_rad: Array) -> Array:
+        """The configuration near `start_joint_position_rad` that puts the site at a pose.
+
+        Args:
+            position_m: Shape (3,).
+            quaternion_xyzw: Unit length, shape (4,).
+            start_joint_position_rad: Where the search starts, and what redundant joints stay close to,
+                shape (N,).
+
+        Returns:
+            Joint positions within the model's limits, shape (N,); the pose is met to 0.1 mm and 1 mrad.
+
+        Raises:
+            UnreachableError: The search did not get there.
+        """
+        posture = np.clip(start_joint_position_rad, self._min_rad, self._max_rad)
+        joints = posture.copy()
+        for _ in range(_MAX_ITERATIONS):
+            away = self._error(joints, position_m, quaternion_xyzw)
+            miss_m, miss_rad = np.linalg.norm(away[:3]), np.linalg.norm(away[3:])
+            if miss_m < _POSITION_TOLERANCE_M and miss_rad < _ROTATION_TOLERANCE_RAD:
+                return joints
+            step = self._stepper.step(self._data, away, (position_m, quaternion_xyzw), posture - joints)
+            step *= min(1.0, _MAX_STEP_RAD / max(np.abs(step).max(), 1e-12))
+            joints = np.clip(joints + step, self._min_rad, self._max_rad)
+        raise UnreachableError(
+            f"No joint configuration puts the tool at {np.round(position_m, 3).tolist()} m with orientation "
+            f"{np.round(quaternion_xyzw, 3).tolist()}: {100 * miss_m:.1f} cm and {miss_rad:.2f} rad remain. "
+            "Choose a pose within reach, or a start nearer to it."
+        )
+
+    def _error(self, joints: Array, position_m: Array, quaternion_xyzw: Array) -> Array:
+        """Translation in m and rotation vector in rad that are missing at `joints`, shape (6,)."""
+        data = self._data
+        data.qpos[self._qpos] = joints
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_comPos(self._model, data)
+        wxyz = np.empty(4)
+        mujoco.mju_mat2Quat(wxyz, data.site_xmat[self._site])
+        turn = error(quaternion_xyzw, np.roll(wxyz, -1))
+        return np.concatenate([position_m - data.site_xpos[self._site], turn])
+
+
+class _Stepper(Protocol):
+    """One differential step towards a pose."""
+
+    name: str
+
+    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
+        """Change of the arm's joints, shape (N,), at the configuration in `data`."""
+        ...
+
+
+class _MinkStepper:
+    """A quadratic program: frame task, weak posture task, joint limits as inequalities."""
+
+    name = "mink"
+
+    def __init__(self, model: Any, site_name: str, dofs: Array) -> None:
+        import mink
+        import qpsolvers
+
+        self._mink = mink
+        self._dofs = dofs
+        self._configuration = mink.Configuration(model)
+        self._frame = mink.FrameTask(
+            site_name, "site", position_cost=1.0, orientation_cost=1.0, lm_damping=0.1
+        )
+        self._posture = mink.PostureTask(model, cost=1e-3)
+        self._limits = [mink.ConfigurationLimit(model)]
+        available = qpsolvers.available_solvers
+        self._solver = "daqp" if "daqp" in available else available[0]
+
+    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
+        mink = self._mink
+        position_m, (x, y, z, w) = target
+        rotation = mink.SO3(np.array([w, x, y, z]))
+        self._frame.set_target(mink.SE3.from_rotation_and_translation(rotation, position_m))
+        self._configuration.update(data.qpos.copy())
+        wanted = data.qpos.copy()
+        mujoco.mj_integratePos(self._configuration.model, wanted, self._spread(to_posture), 1.0)
+        self._posture.set_target(wanted)
+        tasks = [self._frame, self._posture]
+        return mink.solve_ik(self._configuration, tasks, 1.0, self._solver, 1e-6, limits=self._limits)[
+            self._dofs
+        ]
+
+    def _spread(self, to_posture: Array) -> Array:
+        full = np.zeros(self._configuration.nv)
+        full[self._dofs] = to_posture
+        return full
+
+
+class _LeastSquaresStepper:
+    """Damped least squares with the posture in the null space.
+
+    The damping grows with the squared error (Sugihara, Solvability-Unconcerned Inverse Kinematics, 2011): steps
+    stay sane far from the target and near singularities, and converge fast close to it.
+    """
+
+    name = "least_squares"
+
+    def __init__(self, model: Any, site: int, dofs: Array) -> None:
+        self._model = model
+        self._site = site
+        self._dofs = dofs
+        self._jacobian = np.zeros((6, model.nv))
+
+    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
+        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
+        jacobian = self._jacobian[:, self._dofs]
+        damped = jacobian @ jacobian.T + (0.1 * away @ away + 1e-6) * np.eye(6)
+        posture = 0.1 * to_posture
+        return posture + jacobian.T @ np.linalg.solve(damped, away - jacobian @ posture)
+
+
+def _make_stepper(backend: str, model: Any, site: int, site_name: str, dofs: Array) -> _Stepper:
+    if backend != "least_squares":
+        try:
+            return _MinkStepper(model, site_name, dofs)
+        # AttributeError: a mink that was made for another MuJoCo.
+        except (ImportError, AttributeError):
+            if backend == "mink":
+                raise
+    return _LeastSquaresStepper(model, site, dofs)
+
+
+def _hinges_to(model: Any, site: int) -> list[int]:
+    """The joints between the world and a site, the one next to the world first."""
+    joints: list[int] = []
+    body = int(model.site_bodyid[site])
+    while body != 0:
+        first = int(model.body_jntadr[body])
+        joints = [*range(first, first + int(model.body_jntnum[body])), *joints]
+        body = int(model.body_parentid[body])
+    if not joints or any(int(model.jnt_type[j]) != int(mujoco.mjtJoint.mjJNT_HINGE) for j in joints):
+        raise InputError(f"The chain to site {model.site(site).name!r} must consist of hinge joints.")
+    return joints
