@@ -190,7 +190,9 @@ class Actor:
             environment_steps=steps,
             after_step=self._raise_if_stopped,
         )
-        self._client.report({"kind": "evaluation", **{f: getattr(result, f) for f in result.__struct_fields__}})
+        self._client.report(
+            {"kind": "evaluation", **{f: getattr(result, f) for f in result.__struct_fields__}}
+        )
 
     def _raise_if_stopped(self, _episode: int, _info: dict[str, Any]) -> None:
         # Only a person's stop interrupts an evaluation: the learner's comes when the run is complete.

@@ -56,7 +56,9 @@ class Checkpoints:
         for name in (_TENSORS, _POLICY, _VALUES):
             _sync(partial / name)
         _sync(partial)
-        if final.exists():  # The same number of steps: after a resume, or a final save right after a periodic one.
+        if (
+            final.exists()
+        ):  # The same number of steps: after a resume, or a final save right after a periodic one.
             old = self._folder / f".{final.name}.old"
             final.rename(old)
             partial.rename(final)

@@ -154,7 +154,9 @@ class Learner:
             "replay_random_state": self._replay.random_state(),
         }
         algorithm = self._algorithm
-        self._checkpoints.save(self.environment_steps, algorithm.state_dict(), algorithm.policy_weights(), values)
+        self._checkpoints.save(
+            self.environment_steps, algorithm.state_dict(), algorithm.policy_weights(), values
+        )
         self._saved_at = self.environment_steps
 
     def _report(self) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -54,10 +55,10 @@ class CriticEnsemble(nn.Module):
         super().__init__()
         self.members = members
         sizes = [inputs, *hidden_sizes]
-        self.hidden = nn.ModuleList(
-            EnsembleLinear(members, i, o) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
+        self.hidden = nn.ModuleList(EnsembleLinear(members, i, o) for i, o in pairwise(sizes))
+        self.norms = (
+            nn.ModuleList(EnsembleLayerNorm(members, size) for size in hidden_sizes) if layer_norm else None
         )
-        self.norms = nn.ModuleList(EnsembleLayerNorm(members, size) for size in hidden_sizes) if layer_norm else None
         self.head = EnsembleLinear(members, sizes[-1], 1)
 
     def forward(self, state_BD: Tensor, action_BA: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
@@ -79,7 +80,7 @@ class GaussianActor(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         sizes = [inputs, *hidden_sizes]
-        for i, o in zip(sizes[:-1], sizes[1:], strict=True):
+        for i, o in pairwise(sizes):
             layers += [nn.Linear(i, o), *([nn.LayerNorm(o)] if layer_norm else []), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.mean = nn.Linear(sizes[-1], actions)

@@ -22,7 +22,8 @@ class ReplayBuffer:
         self.total_added = 0
         # One array per field, so that sampling copies rows of a field without walking over whole records.
         self._fields: dict[str, Any] = {
-            name: np.zeros((capacity, *spec.dtype[name].shape), spec.dtype[name].base) for name in spec.dtype.names
+            name: np.zeros((capacity, *spec.dtype[name].shape), spec.dtype[name].base)
+            for name in spec.dtype.names
         }
         self._rng = np.random.default_rng(seed)
 
@@ -49,7 +50,7 @@ class ReplayBuffer:
 
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
-        return self._rng.bit_generator.state
+        return dict(self._rng.bit_generator.state)
 
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken."""
@@ -74,7 +75,11 @@ class MixedSampler:
         device: torch.device,
     ) -> None:
         self._names = (
-            *(f"{prefix}.{key}" for prefix in ("observation", "next_observation") for key in spec.observation_keys),
+            *(
+                f"{prefix}.{key}"
+                for prefix in ("observation", "next_observation")
+                for key in spec.observation_keys
+            ),
             *self._FIELDS,
         )
         self._online, self._demonstrations = online, demonstrations
@@ -88,7 +93,9 @@ class MixedSampler:
             Tensors of shape (batches * batch_size, ...) on the learner's device.
         """
         demonstrated = self._demonstrated(batch_size)
-        rows_online = self._online.draw(batches * (batch_size - demonstrated)) if demonstrated < batch_size else None
+        rows_online = (
+            self._online.draw(batches * (batch_size - demonstrated)) if demonstrated < batch_size else None
+        )
         rows_demo = self._demonstrations.draw(batches * demonstrated) if demonstrated else None
         batch: Batch = {}
         for name in self._names:
@@ -98,7 +105,9 @@ class MixedSampler:
                 if rows is not None
             ]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-            batch[name] = torch.from_numpy(whole.reshape(batches * batch_size, *whole.shape[2:])).to(self._device)
+            batch[name] = torch.from_numpy(whole.reshape(batches * batch_size, *whole.shape[2:])).to(
+                self._device
+            )
         return batch
 
     def _demonstrated(self, batch_size: int) -> int:

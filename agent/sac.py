@@ -63,9 +63,13 @@ class SACConfig(Config):
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if not 1 <= self.target_subset <= self.critics:
-            raise ValueError(f"target_subset {self.target_subset} must lie between 1 and critics {self.critics}")
+            raise ValueError(
+                f"target_subset {self.target_subset} must lie between 1 and critics {self.critics}"
+            )
         if self.batch_size < 2 or self.utd_ratio < 1:
-            raise ValueError(f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1")
+            raise ValueError(
+                f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1"
+            )
         if self.actor_objective not in ("mean", "min"):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
 
@@ -74,9 +78,13 @@ def _state_size(spec: TransitionSpec) -> int:
     """Length of all vector observations together."""
     images = [k for k, s in spec.observation_space.items() if s.dtype == np.uint8]
     if images:
-        raise InputError(f"agent.sac.SAC learns from vectors, not from the images {images}: leave out task.cameras.")
+        raise InputError(
+            f"agent.sac.SAC learns from vectors, not from the images {images}: leave out task.cameras."
+        )
     if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
-        raise InputError(f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction.")
+        raise InputError(
+            f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction."
+        )
     return sum(int(np.prod(s.shape)) for s in spec.observation_space.values() if s.shape is not None)
 
 
@@ -125,12 +133,16 @@ class SAC:
         # Initial weights come from torch's global generator; fork it so that making an algorithm has no side effect.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = GaussianActor(states, self._actions, config.hidden_sizes, config.layer_norm).to(device)
+            self.actor = GaussianActor(states, self._actions, config.hidden_sizes, config.layer_norm).to(
+                device
+            )
             critic = (config.critics, states + self._actions, config.hidden_sizes, config.layer_norm)
             self.critic = CriticEnsemble(*critic).to(device)
             self.target_critic = CriticEnsemble(*critic).to(device).requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
-        self.log_temperature = nn.Parameter(torch.tensor(np.log(config.initial_temperature), device=device).float())
+        self.log_temperature = nn.Parameter(
+            torch.tensor(np.log(config.initial_temperature), device=device).float()
+        )
         # One optimiser per network: with a shared one, Adam's momentum would move the actor in critic-only updates.
         self._optimizers = {
             "actor": _adam(self.actor.parameters(), config.actor_learning_rate),
@@ -148,14 +160,21 @@ class SAC:
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` critic updates, then one of actor and temperature (RLPD, algorithm 1)."""
-        state, next_state = _state(batch, "observation", self._keys), _state(batch, "next_observation", self._keys)
+        state, next_state = (
+            _state(batch, "observation", self._keys),
+            _state(batch, "next_observation", self._keys),
+        )
         # A time-out bootstraps, a termination does not: `truncated` plays no part here.
         not_terminated = 1.0 - batch["terminated"].float()
         metrics: dict[str, Tensor] = {}
         for k in range(self.utd_ratio):
             part = slice(k * self.batch_size, (k + 1) * self.batch_size)
             metrics |= self.update_critic(
-                state[part], batch["action"][part], batch["reward"][part], next_state[part], not_terminated[part]
+                state[part],
+                batch["action"][part],
+                batch["reward"][part],
+                next_state[part],
+                not_terminated[part],
             )
         metrics |= self.update_actor(state[part])
         return {name: float(value) for name, value in metrics.items()}
@@ -186,7 +205,11 @@ class SAC:
         # The gradient of temperature * (entropy - target) with respect to log-temperature, up to a positive
         # factor (SAC, eq. 18): linear in the logarithm, so that steps do not shrink with the temperature.
         self._step("temperature", self.log_temperature * (entropy - target_entropy))
-        return {"actor_loss": loss.detach(), "entropy": entropy, "temperature": self.log_temperature.detach().exp()}
+        return {
+            "actor_loss": loss.detach(),
+            "entropy": entropy,
+            "temperature": self.log_temperature.detach().exp(),
+        }
 
     def policy_weights(self) -> Tensors:
         """The actor network, on the CPU."""
@@ -194,7 +217,10 @@ class SAC:
 
     def state_dict(self) -> Tensors:
         """Networks, targets, temperature, optimisers and random state, flat."""
-        state: Tensors = {"log_temperature": self.log_temperature.detach(), "generator": self._generator.get_state()}
+        state: Tensors = {
+            "log_temperature": self.log_temperature.detach(),
+            "generator": self._generator.get_state(),
+        }
         for name in ("actor", "critic", "target_critic"):
             state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
         for name, optimizer in self._optimizers.items():
@@ -234,7 +260,9 @@ class SAC:
                 next_value = next_value - self.log_temperature.exp() * log_density
             target = reward + self.config.discount * not_terminated * next_value
         values = self.critic(state, action)
-        return F.mse_loss(values, target.expand_as(values), reduction="none").mean(-1).sum(), values.detach().mean()
+        return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
+            -1
+        ).sum(), values.detach().mean()
 
     def _actor_loss_eager(self, state: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""

@@ -47,7 +47,9 @@ class TransitionSpec:
     dtype: np.dtype[np.void]
 
     @classmethod
-    def of(cls, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> "TransitionSpec":
+    def of(
+        cls, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]
+    ) -> "TransitionSpec":
         """The layout for an environment's spaces.
 
         A plain Box observation (Pendulum, locomotion) is taken as the single key `state`.
@@ -122,7 +124,12 @@ class TransitionSpec:
             row[f"next_observation.{key}"] = next_observation[key]
         row["action"], row["reward"] = action, reward
         row["terminated"], row["truncated"], row["intervened"] = terminated, truncated, intervened
-        row["provenance"], row["policy_version"], row["episode"], row["step"] = provenance, policy_version, episode, step
+        row["provenance"], row["policy_version"], row["episode"], row["step"] = (
+            provenance,
+            policy_version,
+            episode,
+            step,
+        )
         return row
 
 

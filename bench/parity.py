@@ -119,7 +119,9 @@ class _Evaluate(BaseCallback):
 
 def train_peer(setting: Setting, seed: int) -> list[float]:
     """Stable-Baselines3's SAC with its defaults."""
-    model = PeerSAC("MlpPolicy", make_env(setting), seed=seed, learning_starts=setting.start_steps, device="cpu")
+    model = PeerSAC(
+        "MlpPolicy", make_env(setting), seed=seed, learning_starts=setting.start_steps, device="cpu"
+    )
     callback = _Evaluate(setting)
     model.learn(setting.steps, callback=callback)
     return callback.curve
@@ -138,7 +140,9 @@ def compare(ours: np.ndarray, peer: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     """Train all, print the table, draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, default=Path("parity.png"))
     parser.add_argument("--seeds", type=int, default=3)
@@ -164,15 +168,25 @@ def main() -> int:
         within = compare(ours, peer)
         all_within &= bool(within.all())
         points = setting.evaluate_every * np.arange(1, ours.shape[1] + 1)
-        print(f"\n{setting.env_id}: {'steps':>8} {'ours mean [min, max]':>32} {'SB3 mean [min, max]':>32}  within")
+        print(
+            f"\n{setting.env_id}: {'steps':>8} {'ours mean [min, max]':>32} {'SB3 mean [min, max]':>32}  within"
+        )
         for i, step in enumerate(points):
-            cells = [f"{c[:, i].mean():8.0f} [{c[:, i].min():8.0f}, {c[:, i].max():8.0f}]" for c in (ours, peer)]
+            cells = [
+                f"{c[:, i].mean():8.0f} [{c[:, i].min():8.0f}, {c[:, i].max():8.0f}]" for c in (ours, peer)
+            ]
             print(f"{'':>{len(setting.env_id)}}  {step:>8} {cells[0]:>32} {cells[1]:>32}  {bool(within[i])}")
-        print(f"CPU seconds: ours {cpu_s['journeyman']:.0f}, SB3 {cpu_s['stable-baselines3']:.0f}\n", flush=True)
+        print(
+            f"CPU seconds: ours {cpu_s['journeyman']:.0f}, SB3 {cpu_s['stable-baselines3']:.0f}\n", flush=True
+        )
         for label, values in (("journeyman", ours), ("stable-baselines3", peer)):
             line = axis.plot(points, values.mean(0), label=label)[0]
-            axis.fill_between(points, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
-        axis.set(title=f"{setting.env_id}, {options.seeds} seeds", xlabel="environment steps", ylabel="return")
+            axis.fill_between(
+                points, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0
+            )
+        axis.set(
+            title=f"{setting.env_id}, {options.seeds} seeds", xlabel="environment steps", ylabel="return"
+        )
         axis.legend(frameon=False)
         results[name] = {"curves": curves, "cpu_s": cpu_s, "within": within.tolist()}
     figure.tight_layout()

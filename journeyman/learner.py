@@ -7,7 +7,7 @@ from agent.config import InputError
 from journeyman.config import RunConfig, compose
 from journeyman.process import on_stop
 from journeyman.run_directory import RunDirectory
-from journeyman.wiring import make_learner
+from journeyman.wiring import check, make_learner
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 
@@ -22,17 +22,25 @@ def run(options: argparse.Namespace) -> int:
         learner.run()
     finally:
         server.close()
-    print(f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}.")
+    print(
+        f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
+    )
     return 0
 
 
 def open_or_create(overrides: list[str]) -> tuple[RunConfig, RunDirectory]:
-    """Resume the run that `run=DIR` names, or begin a new one."""
+    """Resume the run that `run=DIR` names, or begin a new one. No folder is made for what cannot be run.
+
+    Raises:
+        InputError: Something in the configuration is wrong.
+    """
     folder, rest = split_run(overrides)
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
+        check(config)
         return config, directory
     config = compose(rest)
+    check(config)
     return config, RunDirectory.create(config)
 
 

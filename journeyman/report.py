@@ -70,7 +70,7 @@ def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path)
 def _summary(
     config: RunConfig, directory: RunDirectory, journal: list[dict[str, Any]], evaluation: Evaluation
 ) -> dict[str, Any]:
-    learner = next((e for e in reversed(journal) if e["kind"] in ("learner", "learner_end")), {})
+    learner: dict[str, Any] = next((e for e in reversed(journal) if e["kind"] in ("learner", "learner_end")), {})
     sessions = [e for e in journal if e["kind"] == "session"]
     episodes = [e for e in journal if e["kind"] == "episode"]
     steps = learner.get("environment_steps", 0)
@@ -126,14 +126,18 @@ def _last_per_actor(episodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, path: Path) -> None:
     """Evaluations with their 95 % intervals over environment steps; training success as a thin line behind."""
-    points = [msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation) for e in journal
-              if e["kind"] == "evaluation"]
+    points = [
+        msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation)
+        for e in journal
+        if e["kind"] == "evaluation"
+    ]
     points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
         shares = [
-            sum(e["success"] for e in episodes[i - _WINDOW : i]) / _WINDOW for i in range(_WINDOW, len(episodes) + 1)
+            sum(e["success"] for e in episodes[i - _WINDOW : i]) / _WINDOW
+            for i in range(_WINDOW, len(episodes) + 1)
         ]
         axes.plot(
             [e["environment_steps"] for e in episodes[_WINDOW - 1 :]],
@@ -144,14 +148,30 @@ def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, p
         )
     steps = [p.environment_steps for p in points]
     axes.fill_between(
-        steps, [100 * p.success_low for p in points], [100 * p.success_high for p in points], alpha=0.2, linewidth=0
+        steps,
+        [100 * p.success_low for p in points],
+        [100 * p.success_high for p in points],
+        alpha=0.2,
+        linewidth=0,
     )
-    axes.plot(steps, [100 * p.success_rate for p in points], marker="o", label="deterministic evaluation, 95 % interval")
+    axes.plot(
+        steps,
+        [100 * p.success_rate for p in points],
+        marker="o",
+        label="deterministic evaluation, 95 % interval",
+    )
     axes.set(xlabel="environment steps", ylabel="success [%]", ylim=(-3, 103), xlim=(0, None))
-    axes.set_title(f"{config.task.name}, {config.algorithm.name}, {config.demonstrations.episodes} demonstrations, "
-                   f"seed {config.seed}", loc="left")
+    axes.set_title(
+        f"{config.task.name}, {config.algorithm.name}, {config.demonstrations.episodes} demonstrations, "
+        f"seed {config.seed}",
+        loc="left",
+    )
     minutes = axes.secondary_xaxis(
-        "top", functions=(lambda s: s / config.task.control_rate_hz / 60, lambda m: m * config.task.control_rate_hz * 60)
+        "top",
+        functions=(
+            lambda s: s / config.task.control_rate_hz / 60,
+            lambda m: m * config.task.control_rate_hz * 60,
+        ),
     )
     minutes.set_xlabel("robot minutes")
     axes.grid(alpha=0.25)

@@ -19,7 +19,6 @@ from journeyman.learner import open_or_create
 from journeyman.live import LiveView
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
-from journeyman.wiring import demonstration_folder, make_device, make_env, make_spec, read_demonstrations
 
 _MAX_RESTARTS = 5
 _STOP_TIMEOUT_S = 30.0
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, or go on with `run=DIR`, then evaluate and report."""
     config, directory = open_or_create(options.overrides)
     started_s = time.monotonic()
-    _prepare(config, directory)
+    _record_demonstrations(config, directory)
     print(f"Run {directory.path}", flush=True)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
@@ -45,16 +44,11 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _prepare(config: RunConfig, directory: RunDirectory) -> None:
-    """Find out what is wrong before any process is started; record demonstrations if none are given."""
-    make_device(config.learner.device)
-    env = make_env(config)
-    spec = make_spec(env)
-    folder = demonstration_folder(config, directory)
-    if folder is not None and config.demonstrations.folder is None:
-        record_demonstrations(config, folder, config.demonstrations.episodes)
-    read_demonstrations(folder, config, env, spec)
-    env.close()
+def _record_demonstrations(config: RunConfig, directory: RunDirectory) -> None:
+    """Let the scripted expert record what the configuration asks for and does not name a folder of."""
+    wanted = config.demonstrations
+    if wanted.episodes and wanted.folder is None:
+        record_demonstrations(config, directory.demonstrations, wanted.episodes)
 
 
 @dataclass
@@ -192,5 +186,3 @@ def _note_costs(directory: RunDirectory, started_s: float) -> None:
         {"wall_s": time.monotonic() - started_s, "cpu_s": sum(u.ru_utime + u.ru_stime for u in used)},
     )
     journal.close()
-
-

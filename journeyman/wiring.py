@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from robot_env.episodes import Episode, load_demonstrations
 
 from agent.actor import REPORT_KINDS, Actor
 from agent.algorithm import load_algorithm, make_policy
@@ -23,7 +24,6 @@ from agent.transport.server import LearnerServer
 from journeyman.config import RunConfig
 from journeyman.run_directory import RunDirectory
 from robot_env.env import RobotEnv
-from robot_env.episodes import Episode, load_demonstrations
 
 
 def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
@@ -56,7 +56,9 @@ def make_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"learner.device {name!r} is not a device; choose auto, cpu, cuda or cuda:N.") from None
+        raise InputError(
+            f"learner.device {name!r} is not a device; choose auto, cpu, cuda or cuda:N."
+        ) from None
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(
@@ -64,6 +66,22 @@ def make_device(name: str) -> torch.device:
             "set learner.device=cpu, or install a CUDA build of torch and a driver."
         )
     return device
+
+
+def check(config: RunConfig) -> None:
+    """Find out what is wrong before a folder is made or a process started.
+
+    Raises:
+        InputError: The robot, task, device, algorithm or a demonstration cannot be used.
+    """
+    make_device(config.learner.device)
+    load_algorithm(config.algorithm)
+    env = make_env(config)
+    spec = make_spec(env)
+    make_policy(config.algorithm, spec, config.seed)
+    if config.demonstrations.folder and config.demonstrations.episodes:
+        read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
+    env.close()
 
 
 def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Learner, LearnerServer]:
@@ -99,7 +117,9 @@ def make_actor(config: RunConfig, spool: Path, address: str) -> tuple[Actor, Act
     env = make_env(config)
     spec = make_spec(env)
     policy = make_policy(config.algorithm, spec, config.seed)
-    client = ActorClient(address, config.actor.name, spec, task_description(config), spool, keys=_client_keys(config))
+    client = ActorClient(
+        address, config.actor.name, spec, task_description(config), spool, keys=_client_keys(config)
+    )
     actor = Actor(
         config.actor,
         env,
@@ -136,7 +156,9 @@ def demonstration_folder(config: RunConfig, run: RunDirectory) -> Path | None:
     return Path(config.demonstrations.folder) if config.demonstrations.folder else run.demonstrations
 
 
-def read_demonstrations(folder: Path | None, config: RunConfig, env: RobotEnv, spec: TransitionSpec) -> Records:
+def read_demonstrations(
+    folder: Path | None, config: RunConfig, env: RobotEnv, spec: TransitionSpec
+) -> Records:
     """All transitions of the demonstrations that the run uses, in order.
 
     Raises:

@@ -100,7 +100,13 @@ class Rig:
     def __init__(self, folder, **config):
         self.folder = folder
         self.config = LearnerConfig(
-            **{"max_environment_steps": 120, "start_steps": 20, "checkpoint_every": 40, "publish_every": 5, **config}
+            **{
+                "max_environment_steps": 120,
+                "start_steps": 20,
+                "checkpoint_every": 40,
+                "publish_every": 5,
+                **config,
+            }
         )
         self.algorithm = CountingAlgorithm()
         self.log = RecordLog.open(folder / "replay.log", SPEC.dtype)
@@ -142,7 +148,7 @@ class Rig:
         def guarded(actor):
             try:
                 actor.run()
-            except BaseException as error:  # noqa: BLE001 - handed to the test
+            except BaseException as error:
                 errors.append(error)
 
         threads = [threading.Thread(target=guarded, args=(actor,)) for actor in self.actors]
@@ -174,7 +180,7 @@ class Rig:
 
 def test_a_run_completes_with_every_step_learned_from(tmp_path):
     rig = Rig(tmp_path)
-    env, policy, client, parked = rig.actor().test
+    env, policy, _, parked = rig.actor().test
     rig.run()
     assert rig.learner.environment_steps == 120
     assert rig.algorithm.updates == 3 * (120 - 20)
@@ -217,7 +223,10 @@ def test_an_actor_in_simulated_time_never_runs_ahead(tmp_path):
     rig.actor()
     lead = []
     update = rig.algorithm.update
-    rig.algorithm.update = lambda batch: (lead.append(rig.replay.total_added - rig.algorithm.updates / 3), update(batch))[1]
+    rig.algorithm.update = lambda batch: (
+        lead.append(rig.replay.total_added - rig.algorithm.updates / 3),
+        update(batch),
+    )[1]
     rig.run()
     assert max(lead) <= rig.config.start_steps + 4
 

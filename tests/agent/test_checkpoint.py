@@ -84,5 +84,5 @@ def test_another_version_is_refused(tmp_path):
     path = Checkpoints(tmp_path).save(1, TENSORS, POLICY, {})
     values = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps({**values, "format_version": 99}))
-    with pytest.raises(InputError, match="format version 99.*reads 1"):
+    with pytest.raises(InputError, match=r"format version 99.*reads 1"):
         load_checkpoint(path)

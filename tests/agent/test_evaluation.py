@@ -53,8 +53,7 @@ class FirstObservation:
         self.modes.add(deterministic)
         if observation["state"][0] == 1:
             self.positive = True
-        action = np.array([1.0 if self.positive else -1.0], np.float32)
-        return action
+        return np.array([1.0 if self.positive else -1.0], np.float32)
 
     def load_weights(self, weights):
         pass

@@ -53,8 +53,12 @@ def test_no_sampled_next_observation_belongs_to_another_episode(lengths, actors,
     assert torch.equal(now[:, 1] + 1, after[:, 1])
 
 
-@pytest.mark.parametrize(("online", "demonstrations", "expected"), [(50, 50, 0.5), (50, 0, 0.0), (0, 50, 1.0)])
-def test_every_slice_of_a_batch_has_the_same_share_and_is_whole(spec, make_records, online, demonstrations, expected):
+@pytest.mark.parametrize(
+    ("online", "demonstrations", "expected"), [(50, 50, 0.5), (50, 0, 0.0), (0, 50, 1.0)]
+)
+def test_every_slice_of_a_batch_has_the_same_share_and_is_whole(
+    spec, make_records, online, demonstrations, expected
+):
     buffers = []
     for count, mark in ((online, 0), (demonstrations, 1)):
         buffer = ReplayBuffer(spec, 64, mark)

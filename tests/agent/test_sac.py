@@ -15,7 +15,9 @@ CPU = torch.device("cpu")
 
 
 def make_sac(spec, seed=0, **changes):
-    config = SACConfig(**{"hidden_sizes": (16, 16), "batch_size": 8, "utd_ratio": 2, "compile": False, **changes})
+    config = SACConfig(
+        **{"hidden_sizes": (16, 16), "batch_size": 8, "utd_ratio": 2, "compile": False, **changes}
+    )
     return SAC(config, spec, CPU, seed)
 
 

@@ -1,0 +1,189 @@
+"""`journeyman train` as a person starts it: real processes, small runs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.journal import JournalReader
+from agent.record_log import RecordLog
+from journeyman.config import read_config
+from journeyman.wiring import make_env, make_spec
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "task=reach",
+    "learner.start_steps=60",
+    "learner.checkpoint_every=100",
+    "actor.random_steps=60",
+    "actor.evaluate_every=0",
+    "demonstrations.episodes=3",
+    "evaluation.episodes=2",
+    "evaluation.video_episodes=0",
+    "algorithm.config.compile=false",
+    "algorithm.config.hidden_sizes=[32,32]",
+    "algorithm.config.batch_size=32",
+)
+
+
+def start(folder, *arguments, verb="train"):
+    return subprocess.Popen(
+        [sys.executable, "-m", "journeyman", verb, *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def finish(process, timeout_s=240):
+    output, _ = process.communicate(timeout=timeout_s)
+    return process.returncode, output
+
+
+def train(folder, *arguments):
+    return finish(start(folder, *arguments))
+
+
+def summary(folder):
+    return json.loads((folder / "runs/latest/report/summary.json").read_text())
+
+
+def steps_so_far(folder):
+    entries = JournalReader(folder / "runs/latest/journal.jsonl").new()
+    return max((e["environment_steps"] for e in entries if e["kind"] == "learner"), default=0)
+
+
+def wait_for_steps(folder, process, steps):
+    while steps_so_far(folder) < steps:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+
+
+def child_pids(process, verb):
+    """Processes below `process` that run this verb."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int(re.search(r"PPid:\s+(\d+)", (path / "status").read_text()).group(1))
+            command = (path / "cmdline").read_bytes().decode().split("\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == process.pid and verb in command:
+            found.append(int(path.name))
+    return found
+
+
+def stored_rows(run):
+    config = read_config(run / "config.yaml")
+    env = make_env(config)
+    log = RecordLog.open(run / "replay.log", make_spec(env).dtype)
+    rows = np.concatenate(list(log.records()))
+    log.close()
+    env.close()
+    return rows
+
+
+def test_a_run_ends_with_a_report_and_resumes_with_the_same_counters(tmp_path):
+    code, output = train(tmp_path, *SMALL, "learner.max_environment_steps=300")
+    assert code == 0, output
+    result = summary(tmp_path)
+    keys = (
+        "task, seed, success_rate, success_low, success_high, evaluation_episodes, environment_steps, robot_minutes, "
+        "wall_s, cpu_s, updates, transitions_sent, transitions_stored"
+    )
+    assert set(keys.split(", ")) <= result.keys()
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 300
+    assert result["updates"] == 4 * (300 - 60)
+    report = tmp_path / "runs/latest/report"
+    assert {"learning_curve.png", "summary.json", "config.yaml", "versions.json"} <= {
+        p.name for p in report.iterdir()
+    }
+
+    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=400")
+    assert code == 0, output
+    again = summary(tmp_path)
+    assert again["environment_steps"] == again["transitions_stored"] == 400
+    assert again["updates"] == 4 * (400 - 60)
+    assert again["wall_s"] > result["wall_s"]
+
+
+@pytest.mark.parametrize("victim", ["learner", "actor"])
+def test_kill_9_loses_and_doubles_nothing(tmp_path, victim):
+    process = start(tmp_path, *SMALL, "learner.max_environment_steps=700")
+    for threshold in (100, 350):
+        wait_for_steps(tmp_path, process, threshold)
+        (pid,) = child_pids(process, victim)
+        os.kill(pid, signal.SIGKILL)
+    code, output = finish(process)
+    assert code == 0, output
+    assert output.count("SIGKILL") == 2
+    result = summary(tmp_path)
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 700
+    assert result["updates"] == 4 * (700 - 60)
+    rows = stored_rows((tmp_path / "runs/latest").resolve())
+    assert len(rows) == 700
+    places = {(int(e), int(s)) for e, s in zip(rows["episode"], rows["step"], strict=True)}
+    assert len(places) == 700  # None is there twice ...
+    for episode in np.unique(rows["episode"]):  # ... and none is missing.
+        steps = rows["step"][rows["episode"] == episode]
+        assert np.array_equal(steps, np.arange(len(steps)))
+
+
+def test_ctrl_c_stops_both_and_the_run_goes_on_later(tmp_path):
+    process = start(tmp_path, *SMALL, "learner.max_environment_steps=100000")
+    wait_for_steps(tmp_path, process, 150)
+    children = [*child_pids(process, "learner"), *child_pids(process, "actor")]
+    assert len(children) == 2
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+    assert code == 130, output
+    assert "journeyman train run=" in output
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    stopped = summary(tmp_path)
+    assert stopped["environment_steps"] == stopped["transitions_sent"]
+    code, output = train(
+        tmp_path, "run=runs/latest", f"learner.max_environment_steps={stopped['environment_steps'] + 50}"
+    )
+    assert code == 0, output
+    assert summary(tmp_path)["environment_steps"] == stopped["environment_steps"] + 50
+
+
+def test_a_killed_supervisor_takes_its_processes_with_it(tmp_path):
+    process = start(tmp_path, *SMALL, "learner.max_environment_steps=100000")
+    wait_for_steps(tmp_path, process, 70)
+    children = [*child_pids(process, "learner"), *child_pids(process, "actor")]
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_it_runs_without_demonstrations(tmp_path):
+    code, output = train(tmp_path, *SMALL, "demonstrations.episodes=0", "learner.max_environment_steps=120")
+    assert code == 0, output
+    assert summary(tmp_path)["demonstrations"] == 0
+
+
+def test_learner_and_actor_started_by_hand(tmp_path):
+    """As on two machines: an address, and no supervisor."""
+    address = "transport.address=tcp://127.0.0.1:5731"
+    small = [*SMALL, "demonstrations.episodes=0", "learner.max_environment_steps=120"]
+    learner = start(tmp_path, *small, address, verb="learner")
+    actor = start(tmp_path, *small, address, verb="actor")
+    code, output = finish(learner)
+    assert code == 0, output
+    assert "120 environment steps" in output
+    code, output = finish(actor)
+    assert code == 0, output
