@@ -130,11 +130,7 @@ class LearnerServer:
             RuntimeError: The receive thread is dead.
         """
         self.raise_if_dead()
-        had_room = self._intake.has_room
-        records = self._intake.poll()
-        if not had_room:
-            self._waker.wake()
-        return records
+        return self._intake.poll()
 
     def poll_reports(self) -> list[Report]:
         """All reports not yet taken, in the order of each stream."""
