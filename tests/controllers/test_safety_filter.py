@@ -108,14 +108,14 @@ def test_a_far_target_is_approached_at_the_speed_limit():
 def test_a_target_gains_speed_no_faster_than_allowed():
     limits = SafetyLimits(linear_acceleration_m_s2=2.0)
     safety = SafetyFilter(limits)
-    positions = [HOME_M]
+    safety.filter(pose(), measured(), 0.0)
+    positions = [HOME_M, HOME_M]
     for tick in range(1, 50):
         now_s = tick * 0.01
         command = pose((0.0, 0.3, 0.0), stamp_s=now_s)
         state = measured(stamp_s=now_s, ee_position_m=positions[-1])
         positions.append(safety.filter(command, state, now_s).command.ee_position_m)
-    # The very first step may use all of the longest time a command may be old.
-    speeds = np.diff(np.array(positions)[1:, 1]) / 0.01
+    speeds = np.diff(np.array(positions)[:, 1]) / 0.01
     assert np.diff(speeds).max() <= 2.0 * 0.01 + 1e-9
     assert speeds.max() <= limits.linear_speed_m_s + 1e-9
     assert safety.hits["linear_acceleration"] > 0
@@ -169,7 +169,7 @@ def test_a_held_orientation_passes_while_the_wrist_wobbles():
     safety = SafetyFilter(LIMITS)
     rng = np.random.default_rng(0)
     for tick in range(50):
-        now_s = tick * 0.1
+        now_s = tick * 0.01
         wobble = multiply(from_rotation_vector(rng.normal(0, 0.05, 3)), DOWN)
         state = measured(stamp_s=now_s, ee_quaternion_xyzw=wobble)
         assert safety.filter(pose(stamp_s=now_s), state, now_s).hits == ()
@@ -288,6 +288,23 @@ def test_contact_also_takes_back_what_was_commanded_before():
     state = measured(ee_wrench=np.array([0, 0, 50.0, 0, 0, 0]))
     sent = safety.filter(pose((0, 0, -0.05)), state, 0.05).command
     assert_allclose(sent.ee_position_m, HOME_M, atol=1e-9)
+
+
+def test_leaving_a_contact_sideways_does_not_pass_through_the_earlier_target():
+    safety = SafetyFilter(LIMITS)
+    safety.filter(pose((0.03, 0.0, -0.03)), measured(), 0.0)
+    state = measured(ee_wrench=np.array([0, 0, 50.0, 0, 0, 0]))
+    sent = safety.filter(pose((0.06, 0.0, 0.001)), state, 0.001).command
+    assert sent.ee_position_m[2] >= HOME_M[2]
+
+
+def test_sliding_along_a_contact_does_not_lead_out_of_the_workspace():
+    on_the_floor = np.array([0.5, 0.0, 0.0])
+    state = measured(ee_position_m=on_the_floor, ee_wrench=np.array([50.0, 0, -50.0, 0, 0, 0]))
+    command = replace(pose(), ee_position_m=on_the_floor - np.array([0.02, 0.0, 0.0]))
+    sent, hits = SafetyFilter(LIMITS).filter(command, state, 0.0)
+    assert_allclose(sent.ee_position_m, on_the_floor, atol=1e-9)
+    assert hits == ("contact_force",)
 
 
 def test_contact_torque_stops_turning_against_it():
