@@ -151,11 +151,15 @@ def test_joint_torques_stay_within_limits(target, velocity):
 
 
 def test_a_target_is_a_copy():
-    target = np.zeros(7)
-    controller = JointImpedance(JointImpedanceConfig(), PANDA)
-    controller.set_target(target)
-    target += 1.0
-    assert_array_equal(controller.torque(np.zeros(7), np.zeros(7)), np.zeros(7))
+    target_rad, target_m, quaternion = np.zeros(7), HOME_M.copy(), IDENTITY.copy()
+    joint = JointImpedance(JointImpedanceConfig(), PANDA)
+    joint.set_target(target_rad)
+    cartesian = CartesianImpedance(SIX, six_joints())
+    cartesian.set_target(target_m, quaternion)
+    for array in (target_rad, target_m, quaternion):
+        array += 1.0
+    assert_array_equal(joint.torque(np.zeros(7), np.zeros(7)), np.zeros(7))
+    assert_allclose(cartesian.torque(np.eye(6), np.zeros(6), np.zeros(6), HOME_M, IDENTITY), 0.0, atol=1e-12)
 
 
 def test_gains_must_fit_the_arm():
