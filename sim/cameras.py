@@ -1,0 +1,196 @@
+"""Cameras of the twin. Nothing of OpenGL is loaded before the first frame is asked for."""
+
+import ctypes
+import ctypes.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import InputError
+
+_MAX_GEOMS = 200
+_HIDDEN_GROUPS = slice(3, None)
+# What `MUJOCO_GL` may say, and the modules of MuJoCo that do it.
+_BACKENDS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw"}
+
+
+@dataclass(frozen=True, slots=True)
+class RenderProfile:
+    """How much beauty a frame is worth.
+
+    Attributes:
+        shadows: Lights cast shadows.
+        reflections: The floor reflects.
+        samples: Samples per pixel for smooth edges; 0 is fastest.
+    """
+
+    shadows: bool
+    reflections: bool
+    samples: int
+
+
+TRAINING = RenderProfile(shadows=False, reflections=False, samples=0)
+VIDEO = RenderProfile(shadows=True, reflections=True, samples=4)
+
+
+class Studio:
+    """Renders one twin. Cameras of the same size and profile share a canvas.
+
+    Args:
+        model: What is rendered.
+        data: Its state.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self._model = model
+        self._data = data
+        self._canvases: dict[tuple[int, int, RenderProfile], _Canvas] = {}
+
+    def render(self, camera_id: int, width: int, height: int, profile: RenderProfile) -> NDArray[np.uint8]:
+        """A frame, RGB, shape (height, width, 3).
+
+        Raises:
+            InputError: This machine has no library to render with.
+        """
+        key = (width, height, profile)
+        if key not in self._canvases:
+            self._canvases[key] = _Canvas(self._model, *key)
+        return self._canvases[key].render(self._data, camera_id)
+
+    def camera_id(self, name: str) -> int:
+        """The model's number of a camera.
+
+        Raises:
+            InputError: There is no camera of that name.
+        """
+        names = [self._model.camera(number).name for number in range(self._model.ncam)]
+        if name not in names:
+            raise InputError(f"The twin has no camera {name!r}; choose from {', '.join(names)}.")
+        return names.index(name)
+
+
+class TwinCamera:
+    """A camera of the model. Implements `robot_env.contracts.Camera`.
+
+    Args:
+        studio: Renders.
+        name: Of the camera in the model.
+        width: Pixels.
+        height: Pixels.
+        profile: How much beauty.
+
+    Raises:
+        InputError: There is no camera of that name.
+    """
+
+    def __init__(self, studio: Studio, name: str, width: int, height: int, profile: RenderProfile) -> None:
+        self._studio = studio
+        self._id = studio.camera_id(name)
+        self._size = (width, height)
+        self._profile = profile
+
+    def read(self) -> NDArray[np.uint8]:
+        """The scene as it is now, RGB, shape (height, width, 3)."""
+        return self._studio.render(self._id, *self._size, self._profile)
+
+
+class _Canvas:
+    """A drawing surface of one size and profile."""
+
+    def __init__(self, model: mujoco.MjModel, width: int, height: int, profile: RenderProfile) -> None:
+        self._model = model
+        # `mujoco.Renderer` settles on a library when MuJoCo is imported; by then nobody may have chosen one.
+        self._gl = _make_gl_context(width, height)
+        self._gl.make_current()
+        with _surface(model, width, height, profile.samples):
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), np.uint8)
+        self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW.value] = profile.shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION.value] = profile.reflections
+        self._option = mujoco.MjvOption()
+        self._option.geomgroup[_HIDDEN_GROUPS] = 0
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
+
+    def render(self, data: mujoco.MjData, camera_id: int) -> NDArray[np.uint8]:
+        self._gl.make_current()
+        self._camera.fixedcamid = camera_id
+        everything = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
+        mujoco.mjr_render(self._rectangle, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
+        # OpenGL's first row is the lowest.
+        return self._pixels[::-1].copy()
+
+    def __del__(self) -> None:
+        if (
+            sys.is_finalizing()
+        ):  # The libraries are gone already, and what was drawn on goes with the process.
+            return
+        if hasattr(self, "_context"):
+            self._gl.make_current()
+            self._context.free()
+        if hasattr(self, "_gl"):
+            self._gl.free()
+
+
+@contextmanager
+def _surface(model: mujoco.MjModel, width: int, height: int, samples: int) -> Iterator[None]:
+    """MuJoCo takes size and samples of a new drawing surface from the model."""
+    view, quality = model.vis.global_, model.vis.quality
+    before = view.offwidth, view.offheight, quality.offsamples
+    view.offwidth, view.offheight, quality.offsamples = width, height, samples
+    yield
+    view.offwidth, view.offheight, quality.offsamples = before
+
+
+def _make_gl_context(width: int, height: int) -> Any:
+    """An OpenGL context from the first library that works; `MUJOCO_GL` decides where it is set."""
+    chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+    failures = []
+    for backend in [chosen] if chosen in _BACKENDS else _backends_by_preference():
+        try:
+            if backend == "egl" and not _egl_finds_a_device():
+                raise ImportError("EGL finds no device")
+            return import_module(_BACKENDS[backend]).GLContext(width, height)
+        # Without its library PyOpenGL fails with whatever attribute or symbol it misses first.
+        except (ImportError, AttributeError, OSError, RuntimeError, TypeError) as error:
+            failures.append(f"{backend}: {' '.join(str(error).split())}")
+    raise InputError(
+        f"This machine cannot render ({'; '.join(failures)}): install the Debian package libosmesa6, or libegl1 and "
+        "libgl1, or do without cameras and videos."
+    )
+
+
+def _backends_by_preference() -> list[str]:
+    if not sys.platform.startswith("linux"):
+        return ["glfw"]
+    return ["egl", "osmesa"] + (["glfw"] if os.environ.get("DISPLAY") else [])
+
+
+def _egl_finds_a_device() -> bool:
+    """Asked beforehand, because after a failed attempt with EGL a process cannot turn to OSMesa any more."""
+    library = ctypes.util.find_library("EGL")
+    if library is None:
+        return False
+    egl = ctypes.CDLL(library)
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    if not address:
+        return False
+    query: Callable[..., int] = ctypes.CFUNCTYPE(
+        ctypes.c_uint, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)
+    )(address)
+    found = ctypes.c_int(0)
+    return bool(query(0, None, ctypes.byref(found))) and found.value > 0

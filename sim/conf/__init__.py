@@ -1,0 +1,1 @@
+"""Configuration of the twin and its tasks; Hydra finds the groups `task` and `robot` here."""

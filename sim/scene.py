@@ -1,0 +1,164 @@
+"""What every task of the twin has in common: start states, reward, success, scripted expert."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import Config
+from controllers.ik import InverseKinematics, UnreachableError
+from controllers.rotations import from_rotation_vector
+from robot_env.contracts import Observation, ResetResult, Reward
+from robot_env.task import RewardConfig, Task
+from sim.twin import MAX_GRIPPER_WIDTH_M, TOOL_CENTRE_POINT, Twin
+from sim.twin_robot import TwinRobot
+
+Array = NDArray[np.float64]
+
+MODELS = Path(__file__).parent / "models"
+# The tool centre point's z axis points at the table, the fingers move along y.
+GRIPPER_DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+_SETTLING_TICKS = 10
+
+
+class Box(Config):
+    """Where something starts, uniformly, in the base frame.
+
+    Attributes:
+        min_m: Lower corner.
+        max_m: Upper corner.
+    """
+
+    min_m: tuple[float, ...]
+    max_m: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a box without a point in it."""
+        if len(self.min_m) != len(self.max_m) or any(
+            low > high for low, high in zip(self.min_m, self.max_m, strict=True)
+        ):
+            raise ValueError(f"box min_m {self.min_m} must not lie above max_m {self.max_m}")
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """A point of the box."""
+        return rng.uniform(self.min_m, self.max_m)
+
+
+class Expert(Protocol):
+    """A scripted policy. It reads scene and robot directly, and remembers nothing."""
+
+    def act(self) -> NDArray[np.float32]:
+        """The action to take now, in [-1, 1]."""
+        ...
+
+
+class TwinScene(ABC):
+    """A task's scene on the twin. Implements `robot_env.contracts.Scene` and `ResetPolicy`.
+
+    A subclass is one file in `sim/tasks` with one YAML in `sim/conf/task`; see `sim.tasks.reach` for a short one.
+
+    Args:
+        twin: The physics, with this scene's model.
+        robot: The robot on it.
+        task: What the scene belongs to.
+        config: An instance of the class's own `config_type`.
+    """
+
+    config_type: ClassVar[type[Config]]
+    model_file: ClassVar[Path]
+
+    def __init__(self, twin: Twin, robot: TwinRobot, task: Task, config: Config) -> None:
+        self.twin = twin
+        self.robot = robot
+        self.task = task
+        # Always the same backend, so that episodes do not depend on which packages are installed.
+        self._inverse_kinematics = InverseKinematics(twin.model, TOOL_CENTRE_POINT, backend="least_squares")
+        self._noise = np.random.default_rng(0)
+
+    @property
+    @abstractmethod
+    def observables(self) -> Mapping[str, int]:
+        """Name and size of everything `observe` returns."""
+
+    @abstractmethod
+    def observe(self) -> Mapping[str, Array]:
+        """The newest value of every observable, in SI units and the base frame."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is done, judged from the true state."""
+
+    @abstractmethod
+    def dense_terms(self) -> dict[str, float]:
+        """Shaping terms, each in [0, 1] and 1 when its part of the task is done."""
+
+    @abstractmethod
+    def make_expert(self) -> Expert:
+        """A scripted policy for demonstrations."""
+
+    @abstractmethod
+    def _start(self, rng: np.random.Generator) -> None:
+        """Put arm and objects into a random start state, by `_start_arm` first."""
+
+    def reset(self, rng: np.random.Generator) -> ResetResult:
+        """Bring arm and scene to a random start state, at rest. Implements `robot_env.contracts.ResetPolicy`."""
+        try:
+            self._start(rng)
+        except UnreachableError as error:
+            return ResetResult(False, str(error))
+        self.twin.refresh()
+        self.twin.hold()
+        self.twin.advance(_SETTLING_TICKS)
+        self.robot.restart(rng)
+        if self.twin.variation.position_noise_m > 0.0:
+            self._noise = np.random.default_rng(rng.integers(2**63))
+        return ResetResult(True)
+
+    def _start_arm(
+        self, rng: np.random.Generator, box: Box, gripper_width_m: float = MAX_GRIPPER_WIDTH_M
+    ) -> None:
+        """Reset the twin with the tool centre point somewhere in `box`, gripper pointing down."""
+        posture = np.array(self.twin.config.impedance.posture_rad)
+        joints = self._inverse_kinematics.solve(box.sample(rng), GRIPPER_DOWN, posture)
+        self.twin.reset(rng, joints, gripper_width_m)
+
+    def _noisy(self, position_m: Array) -> Array:
+        """A position as a tracker would measure it."""
+        noise_m = self.twin.variation.position_noise_m
+        return position_m + self._noise.normal(0.0, noise_m, 3) if noise_m > 0.0 else position_m.copy()
+
+
+class TwinReward:
+    """The twin's own knowledge of success as a reward. Implements `robot_env.contracts.RewardModel`.
+
+    Args:
+        scene: Judges.
+        config: Pays.
+    """
+
+    def __init__(self, scene: TwinScene, config: RewardConfig) -> None:
+        self._scene = scene
+        self._config = config
+
+    def reward(self, observation: Observation) -> Reward:
+        """Judge the present state of the twin, which is what `observation` was made from."""
+        config = self._config
+        success = self._scene.success()
+        value = config.success if success else config.step
+        if config.kind == "sparse":
+            return Reward(value, success)
+        terms = self._scene.dense_terms()
+        return Reward(value + sum(terms.values()) / len(terms), success, terms)
+
+
+def yaw_quaternion(yaw_rad: float) -> Array:
+    """Rotation about the vertical axis, x, y, z, w."""
+    return from_rotation_vector(np.array([0.0, 0.0, yaw_rad]))
+
+
+def closeness(distance_m: float, scale_m: float) -> float:
+    """1 at no distance, falling to 0 far away; half its way at about `scale_m`."""
+    return 1.0 - float(np.tanh(0.55 * distance_m / scale_m))

@@ -1,0 +1,1 @@
+"""Tasks of the twin: one file here and one YAML in `sim/conf/task` each."""
