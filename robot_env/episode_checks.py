@@ -1,0 +1,119 @@
+"""What the values of an episode may be. Every refusal names file, field, step, what is allowed and what to do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import InputError
+from controllers.state import RobotState
+from robot_env.contracts import Observation
+
+_LONGEST_EPISODE_S = 86_400.0
+
+
+def refuse(source: str, field: str, step: int, found: object, allowed: str) -> NoReturn:
+    """Raise the InputError for one bad value: where it is, what is allowed, what to do."""
+    raise InputError(
+        f"{source}: {field} at step {step} is {found}, but must be {allowed}; repair what produces it and record "
+        "the episode again."
+    )
+
+
+def check_finite(source: str, field: str, values: NDArray[Any], first_step: int = 0) -> None:
+    """Refuse NaN and infinities.
+
+    Args:
+        source: The file, for the message.
+        field: The quantity, for the message.
+        values: One row per step.
+        first_step: Number of the first row.
+
+    Raises:
+        InputError: Naming field and step.
+    """
+    bad = ~np.isfinite(values)
+    if bad.any():
+        where = tuple(np.argwhere(bad)[0])
+        refuse(source, _entry(field, where), first_step + int(where[0]), values[where], "a finite number")
+
+
+def check_actions(source: str, actions: NDArray[Any], size: int, first_step: int = 0) -> None:
+    """Refuse actions, one row per step, that are not `size` numbers in [-1, 1]. See `check_finite`."""
+    if actions.shape[1:] != (size,):
+        refuse(source, "action", first_step, f"of shape {list(actions.shape[1:])}", f"of shape [{size}]")
+    bad = ~(np.abs(actions) <= 1.0)  # Negated, because every comparison with NaN is false.
+    if bad.any():
+        where = tuple(np.argwhere(bad)[0])
+        refuse(source, _entry("action", where), first_step + int(where[0]), actions[where], "within [-1, 1]")
+
+
+def _entry(field: str, where: tuple[int, ...]) -> str:
+    """The field with the indices behind the step, for example `action[2]`."""
+    return field + "".join(f"[{index}]" for index in where[1:])
+
+
+@dataclass(frozen=True)
+class StepCheck:
+    """Refuses, while an episode is recorded, what does not fit how it began.
+
+    Attributes:
+        source: The episode's file.
+        state_size: Number of entries of `observation["state"]`.
+        action_size: Number of entries of an action.
+        image_shapes: Shape (height, width, 3) of every image of the observation.
+        joints: Number of arm joints.
+        start_s: Stamp of the first robot state.
+    """
+
+    source: str
+    state_size: int
+    action_size: int
+    image_shapes: Mapping[str, tuple[int, ...]]
+    joints: int
+    start_s: float
+
+    def action(self, action: NDArray[Any], step: int) -> NDArray[np.float32]:
+        """The action as float32."""
+        # Judged before the conversion, which would pass a number just above one.
+        row = np.asarray(action, np.float64)[None]
+        check_actions(self.source, row, self.action_size, step)
+        return row[0].astype(np.float32)
+
+    def observation(self, observation: Observation, step: int) -> Observation:
+        """The observation with `state` as float32."""
+        wanted = {"state", *self.image_shapes}
+        if observation.keys() != wanted:
+            refuse(self.source, "observation", step, f"{sorted(observation)}", f"{sorted(wanted)}")
+        with np.errstate(over="ignore"):  # An overflow becomes infinite, and that is refused.
+            state = np.asarray(observation["state"], np.float32)
+        self._shape("observation.state", state, (self.state_size,), step)
+        check_finite(self.source, "observation.state", state[None], step)
+        for key, shape in self.image_shapes.items():
+            image = observation[key]
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                found = f"{image.dtype} of shape {list(image.shape)}"
+                refuse(self.source, f"observation.{key}", step, found, "uint8 of shape [height, width, 3]")
+            self._shape(f"observation.{key}", image, shape, step)
+        return {**observation, "state": state}
+
+    def robot_state(self, state: RobotState, not_before_s: float, step: int) -> None:
+        """Refuse measurements that are not finite, of the wrong size, or older than the one before."""
+        if not not_before_s <= state.stamp_s < self.start_s + _LONGEST_EPISODE_S:
+            allowed = f"at least {not_before_s} and less than a day after the start"
+            refuse(self.source, "robot_state.stamp_s", step, state.stamp_s, allowed)
+        sizes = {"ee_quaternion_xyzw": 4, "ee_wrench": 6}
+        for field in fields(RobotState):
+            value = np.asarray(getattr(state, field.name), np.float64)
+            name = f"robot_state.{field.name}"
+            check_finite(self.source, name, value[None], step)
+            if field.name not in ("stamp_s", "gripper_width_m"):
+                size = self.joints if field.name.startswith("joint_") else sizes.get(field.name, 3)
+                self._shape(name, value, (size,), step)
+
+    def _shape(self, field: str, value: NDArray[Any], shape: tuple[int, ...], step: int) -> None:
+        if value.shape != shape:
+            found, allowed = f"of shape {list(value.shape)}", f"of shape {list(shape)}"
+            refuse(self.source, field, step, found, allowed)
