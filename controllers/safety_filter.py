@@ -5,7 +5,6 @@ docs/safety.md says what this cannot promise, and how a human releases an emerge
 """
 
 from collections import Counter
-from dataclasses import replace
 from math import hypot, inf, isfinite
 from operator import mul
 from typing import NamedTuple
@@ -113,8 +112,9 @@ class SafetyFilter:
         self._hold = None
         allowed = self._limit(command, self._measured, dt_s, hits)
         self._width_m = allowed.gripper_width_m
-        self.hits.update(hits)
-        return FilterResult(allowed if hits else command, tuple(hits))
+        if hits:
+            self.hits.update(hits)
+        return FilterResult(allowed, tuple(hits))
 
     def _refusal(self, command: RobotCommand, state: RobotState, now_s: float) -> str:
         """Why the command is not even looked at; empty if it is."""
@@ -177,6 +177,7 @@ class SafetyFilter:
         return ""
 
     def _limit(self, command: RobotCommand, measured: Measured, dt_s: float, hits: list[str]) -> RobotCommand:
+        """The command pulled in to the limits; the same object if there is nothing to pull in."""
         width_m = min(max(command.gripper_width_m, 0.0), self._limits.gripper_max_m)
         if width_m != command.gripper_width_m:
             hits.append("gripper_width")
@@ -186,12 +187,10 @@ class SafetyFilter:
             quaternion = self._pose_limiter.limit_orientation(
                 command.ee_quaternion_xyzw, measured, dt_s, hits
             )
-            if not hits:
-                return command
-            return PoseCommand(command.stamp_s, np.array(position), quaternion, width_m)
+            return PoseCommand(command.stamp_s, np.array(position), quaternion, width_m) if hits else command
         self._pose_limiter.restart()
         target = self._joint_limiter.limit(command.joint_position_rad, measured, dt_s, hits)
-        return replace(command, joint_position_rad=target, gripper_width_m=width_m)
+        return JointCommand(command.stamp_s, target, width_m) if hits else command
 
     def _hold_command(self, command: RobotCommand, now_s: float) -> RobotCommand:
         """Stay where the arm stood at the first refusal in a row: holds that follow the arm would drift."""
