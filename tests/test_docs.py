@@ -1,7 +1,9 @@
 """The worked examples in docs/ are run, so that they stay true."""
 
+import importlib
 import re
 from pathlib import Path
+from types import ModuleType
 
 import gymnasium
 import msgspec
@@ -12,6 +14,13 @@ import yaml
 
 from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
 from agent.transition import TransitionSpec
+from controllers.limits import SafetyLimits
+from controllers.state import PoseCommand
+from journeyman.config import RobotConfig
+from robot_env.env import RobotEnv
+from robot_env.robot import RobotError
+from robot_env.task import load_task
+from sim.registration import make_env
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -60,3 +69,97 @@ def test_the_algorithm_of_the_example_learns_and_resumes(cloning: AlgorithmConfi
     policy.load_weights(learner.policy_weights())
     action = policy.act({"state": np.array([0.5, -0.5, 0.0], np.float32)}, deterministic=True)
     assert action == pytest.approx(np.tanh([0.5, -0.5]), abs=0.2)
+
+
+@pytest.fixture
+def push_cube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RobotEnv:
+    files = files_in("add_a_task.md")
+    (tmp_path / "push_cube.py").write_text(files["sim/tasks/push_cube.py"])
+    (tmp_path / "push_cube.yaml").write_text(files["sim/conf/task/push_cube.yaml"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    task = load_task(tmp_path / "push_cube.yaml")
+    assert task.scene == "sim.tasks.push_cube.PushCube"
+    return make_env(msgspec.structs.replace(task, scene="push_cube.PushCube"))
+
+
+def test_the_task_of_the_example_is_solved_by_its_expert(push_cube: RobotEnv) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        push_cube.reset(seed=seed)
+        expert = push_cube.scene.make_expert()
+        terminated = truncated = False
+        while not (terminated or truncated):
+            noisy = expert.act() + rng.normal(0.0, 0.2, push_cube.action_space.shape)
+            _, _, terminated, truncated, _ = push_cube.step(np.clip(noisy, -1, 1).astype(np.float32))
+        assert terminated
+        assert all(0.0 <= term <= 1.0 for term in push_cube.scene.dense_terms().values())
+
+
+class AcmeArm:
+    """The driver of the robot of the example, made of memory; it turns by 90 degrees about x."""
+
+    def __init__(self, acme: ModuleType) -> None:
+        half = np.sqrt(0.5)
+        joints = np.array([0.0, 0.1, 0.0, -2.0, 0.0, 2.0, 0.0])
+        pose = np.array([0.5, 0.0, 0.3]), np.array([half, half, 0.0, 0.0])
+        self.reading = acme.Reading(
+            0.001, joints, *np.zeros((2, 7)), *pose, np.zeros(3), np.zeros(3), np.zeros(6), 0.08
+        )
+        self.calls: list[tuple[object, ...]] = []
+
+    def read(self) -> object:
+        return self.reading
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    (tmp_path / "acme.py").write_text(files_in("add_a_robot.md")["robot_env/acme.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return importlib.import_module("acme")
+
+
+def test_the_robot_of_the_example_sends_what_the_filter_lets_through(acme: ModuleType) -> None:
+    arm = AcmeArm(acme)
+    robot = acme.AcmeRobot(arm, SafetyLimits())
+    robot.connect()
+    state = robot.observe()
+    assert state.ee_quaternion_xyzw == pytest.approx([np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)])
+
+    near = PoseCommand(robot.clock.now_s(), state.ee_position_m + 0.001, state.ee_quaternion_xyzw, 0.04)
+    assert robot.send_command(near) is near
+    name, position_m, quaternion_wxyz, width_m = arm.calls[-1]
+    assert name == "go_to_pose"
+    assert position_m == pytest.approx(near.ee_position_m)
+    assert quaternion_wxyz == pytest.approx(arm.reading.quaternion_wxyz)
+    assert width_m == 0.04
+
+    far = PoseCommand(robot.clock.now_s(), np.array([9.0, 0.0, 0.3]), state.ee_quaternion_xyzw, 0.04)
+    sent = robot.send_command(far)
+    assert sent.ee_position_m[0] < 0.75
+    assert arm.calls[-1][1] == pytest.approx(sent.ee_position_m)
+    assert robot.limit_hits
+
+
+def test_the_robot_of_the_example_refuses_an_old_state(acme: ModuleType) -> None:
+    arm = AcmeArm(acme)
+    robot = acme.AcmeRobot(arm, SafetyLimits())
+    arm.reading = arm.reading._replace(age_s=float("nan"))
+    with pytest.raises(RobotError, match="old"):
+        robot.send_command(PoseCommand(robot.clock.now_s(), np.zeros(3), np.zeros(4), 0.04))
+    assert arm.calls == [("hold",)]
+
+
+def test_the_robot_of_the_example_closes_twice(acme: ModuleType) -> None:
+    arm = AcmeArm(acme)
+    robot = acme.AcmeRobot(arm, SafetyLimits())
+    robot.close()
+    robot.close()
+    assert arm.calls == [("hold",), ("disconnect",)] * 2
+
+
+def test_the_choice_of_the_example_is_a_robot_config() -> None:
+    choice = yaml.safe_load(files_in("add_a_robot.md")["journeyman/conf/robot/acme.yaml"])
+    assert msgspec.convert(choice, RobotConfig).factory == "journeyman.acme.make_acme"
