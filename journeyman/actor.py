@@ -5,7 +5,7 @@ from pathlib import Path
 
 from journeyman.config import compose
 from journeyman.learner import address, split_run
-from journeyman.process import on_stop
+from journeyman.process import on_stop, prefer_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_actor
 
@@ -23,6 +23,10 @@ def run(options: argparse.Namespace) -> int:
     on_stop(actor.request_stop, options.supervised)
     try:
         client.wait_welcome(timeout_s=60.0)
+        if not config.robot.simulated_time and not prefer_control_loop():
+            print(
+                "No real-time permission: the control loop runs at ordinary priority; see journeyman doctor."
+            )
         actor.run()
     finally:
         env.close()

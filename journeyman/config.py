@@ -11,7 +11,7 @@ import msgspec
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +20,9 @@ from agent.algorithm import AlgorithmConfig
 from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from robot_env.task import Task
+
+
+_GROUPS = ("task", "algorithm", "robot")
 
 
 class RobotConfig(Config):
@@ -101,10 +104,11 @@ def compose(overrides: Sequence[str]) -> RunConfig:
     """
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("journeyman.conf", version_base="1.3"):
-        groups = _groups()
         try:
-            composed = hydra.compose("config", [_normalised(override, groups) for override in overrides])
+            composed = hydra.compose("config", [_normalised(override) for override in overrides])
             plain = OmegaConf.to_container(composed, resolve=True)
+        except MissingConfigException as error:
+            raise InputError(_no_such_choice(error)) from None
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(_one_line(error)) from None
     return _freeze(plain)
@@ -133,25 +137,23 @@ def write_config(config: RunConfig, path: Path) -> None:
     path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
 
 
-def _groups() -> dict[str, list[str]]:
-    """Configuration groups and their choices."""
-    loader = GlobalHydra.instance().config_loader()
-    return {group: sorted(loader.get_group_options(group)) for group in ("task", "algorithm", "robot")}
-
-
-def _normalised(override: str, groups: dict[str, list[str]]) -> str:
-    """Check choices of groups, and let any other key through to the one place that knows all keys, `_freeze`."""
-    parsed = OverridesParser.create().parse_override(override)
-    key = parsed.key_or_group
-    if key in groups:
-        choice = str(parsed.value())
-        if choice not in groups[key]:
-            near = difflib.get_close_matches(choice, groups[key], 1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"There is no {key} {choice!r}; choose from {', '.join(groups[key])}.{hint}")
-        return override
-    plain = override[0] not in "+~" and key is not None and not key.startswith("hydra.")
+def _normalised(override: str) -> str:
+    """Let any key but a group's through Hydra, to the one place that knows all keys, `_freeze`."""
+    key = OverridesParser.create().parse_override(override).key_or_group
+    plain = override[0] not in "+~" and key not in _GROUPS and not key.startswith("hydra.")
     return f"++{override}" if plain else override
+
+
+def _no_such_choice(error: MissingConfigException) -> str:
+    """A sentence that names the choices of a group."""
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{_hint(choice, options)}"
+
+
+def _hint(word: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, choices, 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _freeze(plain: Any, where: str = "") -> RunConfig:
@@ -168,9 +170,8 @@ def _explain(message: str) -> str:
         return message.replace(" - at `$.", " at `") + "."
     name, path = unknown.group(1), unknown.group(2) or ""
     fields = sorted(_struct_at(path).__struct_fields__)
-    near = difflib.get_close_matches(name, fields, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"There is no key {f'{path}.{name}'.lstrip('.')!r}; choose from {', '.join(fields)}.{hint}"
+    key = f"{path}.{name}".lstrip(".")
+    return f"There is no key {key!r}; choose from {', '.join(fields)}.{_hint(name, fields)}"
 
 
 def _struct_at(path: str) -> Any:

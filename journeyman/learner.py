@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agent.config import InputError
 from journeyman.config import RunConfig, compose
-from journeyman.process import on_stop
+from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import check, make_learner
 
@@ -15,6 +15,8 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
     config, directory = open_or_create(options.overrides)
+    if options.supervised and not config.robot.simulated_time:
+        yield_to_control_loop()  # Before torch starts its threads, which inherit it.
     learner, server = make_learner(config, directory, address(config))
     on_stop(learner.request_stop, options.supervised)
     try:

@@ -1,5 +1,6 @@
 """What learner and actor have in common as processes: stop politely on a signal, or when the supervisor is gone."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,3 +23,22 @@ def _stop_at_end_of_input(stop: Callable[[], None]) -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     stop()
+
+
+def prefer_control_loop() -> bool:
+    """Let the calling thread preempt ordinary work, where this user may: a busy machine must not delay the robot.
+
+    Returns:
+        Whether the thread runs under real-time scheduling now. Threads that it starts do not.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return False
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
+        return True
+    return False
+
+
+def yield_to_control_loop() -> None:
+    """Take the processor only when nobody else wants it: for a learner that shares a machine with the robot."""
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
