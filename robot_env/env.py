@@ -44,7 +44,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     last step also `rate` (`RateStatistics` since the environment was made) and `limit_hits`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise InputError(
                 f"Task {task.name!r} wants cameras {sorted(missing)}, but there are {sorted(self._cameras)}."
             )
-        robot.connect()
         self.rate = Rate(robot.clock, task.control_rate_hz)
+        self._connected = False
         self._state: RobotState | None = None
 
     def reset(
@@ -93,15 +93,21 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Start an episode.
 
         Raises:
-            RobotError: The reset policy failed three times in a row.
+            RobotError: The reset policy failed three times in a row, or a measurement is not finite.
         """
         super().reset(seed=seed)
+        if not self._connected:
+            # Not before: a learner asks an environment for its spaces far from the robot.
+            self.robot.connect()
+            self._connected = True
         for _ in range(_MAX_RESET_ATTEMPTS):
             result = self.reset_policy.reset(self.np_random)
             if result.success:
                 break
         else:
-            raise RobotError(f"The scene could not be reset: {result.reason}. Put it into a start state by hand.")
+            raise RobotError(
+                f"The scene could not be reset: {result.reason}. Put it into a start state by hand."
+            )
         self._steps = 0
         self._state = self.robot.observe()
         self._held_quaternion = self._state.ee_quaternion_xyzw
@@ -109,10 +115,12 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.rate.restart()
         return self._observation(self._state), {}
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Do one control period. See the class for `info`."""
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Do one control period. See the class for `info`.
+
+        Raises:
+            RobotError: The robot cannot be driven, or a measurement is not finite; then it was stopped.
+        """
         if self._state is None:
             raise RobotError("step() before reset(): call reset() first.")
         before = self._state
@@ -136,7 +144,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             info["limit_hits"] = dict(self.robot.limit_hits)
         return observation, reward.value, reward.success, truncated, info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A frame for people, RGB; None without a render camera."""
         return self._render_camera.read() if self._render_camera else None
 
@@ -147,7 +155,9 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _state_layout(self) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """Names and scales of the entries of the state vector."""
         joints = len(self.robot.joint_names)
-        known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(self.scene.observables)
+        known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(
+            self.scene.observables
+        )
         names: list[str] = []
         scales: list[float] = []
         for part in self.task.observation:
@@ -164,7 +174,16 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _observation(self, state: RobotState) -> Observation:
         scene = self.scene.observe()
         parts = [read(state) if read else scene[name] for name, read in self._robot_parts]
-        observation: Observation = {"state": (np.concatenate(parts) / self._scales).astype(np.float32)}
+        vector = np.concatenate(parts) / self._scales
+        if not np.isfinite(vector).all():
+            self.robot.stop()
+            bad = [
+                name for name, value in zip(self.state_names, vector, strict=True) if not np.isfinite(value)
+            ]
+            raise RobotError(
+                f"The robot was stopped because {', '.join(bad)} is not finite: check the sensor."
+            )
+        observation: Observation = {"state": vector.astype(np.float32)}
         for name in self.task.cameras:
             observation[name] = self._cameras[name].read()
         return observation

@@ -1,5 +1,6 @@
 """What a task is, as data: one frozen object read from one YAML file."""
 
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,10 @@ import msgspec
 import yaml
 
 from controllers.config import Config, InputError
+
+# Turning by this about all three axes at once stays below half a revolution. From there on the same target
+# could be meant by another action, and the executed one could no longer be told.
+_MAX_ROTATION_RAD = 1.8
 
 
 class ActionConfig(Config):
@@ -25,6 +30,14 @@ class ActionConfig(Config):
     gripper: bool = True
     frame: Literal["base", "end_effector"] = "base"
 
+    def __post_init__(self) -> None:
+        """Refuse actions that move nothing or anything."""
+        if not 0.0 < self.translation_m < inf or not 0.0 <= self.rotation_rad <= _MAX_ROTATION_RAD:
+            raise ValueError(
+                f"action.translation_m {self.translation_m} must be positive and finite, and action.rotation_rad "
+                f"{self.rotation_rad} must lie in [0, {_MAX_ROTATION_RAD}]"
+            )
+
     @property
     def size(self) -> int:
         """Number of entries of an action."""
@@ -42,6 +55,11 @@ class Observable(Config):
     name: str
     scale: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse scales that cannot be divided by."""
+        if not 0.0 < self.scale < inf:
+            raise ValueError(f"scale {self.scale} of {self.name!r} must be positive and finite")
+
 
 class CameraConfig(Config):
     """One camera image of the observation.
@@ -53,6 +71,13 @@ class CameraConfig(Config):
 
     width: int = 128
     height: int = 128
+
+    def __post_init__(self) -> None:
+        """Refuse images without pixels."""
+        if self.width < 1 or self.height < 1:
+            raise ValueError(
+                f"a camera of {self.width} x {self.height} pixels must have at least one each way"
+            )
 
 
 class WorkspaceConfig(Config):
@@ -106,13 +131,19 @@ class Task(Config):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        if self.control_rate_hz <= 0 or self.episode_length_s * self.control_rate_hz < 1:
+        steps = self.episode_length_s * self.control_rate_hz
+        if not 0.0 < self.control_rate_hz < inf or not 1.0 <= steps < inf:
             raise ValueError(
                 f"control_rate_hz {self.control_rate_hz} and episode_length_s {self.episode_length_s} must be "
-                "positive and leave room for at least one step"
+                "positive, finite and leave room for at least one step"
             )
-        if any(low >= high for low, high in zip(self.workspace.min_m, self.workspace.max_m, strict=True)):
-            raise ValueError(f"workspace.min_m {self.workspace.min_m} must lie below max_m {self.workspace.max_m}")
+        if not all(low < high for low, high in zip(self.workspace.min_m, self.workspace.max_m, strict=True)):
+            raise ValueError(
+                f"workspace.min_m {self.workspace.min_m} must lie below max_m {self.workspace.max_m}"
+            )
+        names = [part.name for part in self.observation]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"observation {names} must have at least one part, and none twice")
 
     @property
     def episode_steps(self) -> int:
@@ -128,7 +159,7 @@ def load_task(path: Path) -> Task:
     """
     try:
         return msgspec.convert(yaml.safe_load(path.read_text()), Task, strict=False)
-    except FileNotFoundError:
-        raise InputError(f"There is no task file {path}.") from None
-    except (msgspec.ValidationError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"Task file {path} cannot be read: {error.strerror}; check the path.") from None
+    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a task: {error}.") from None
