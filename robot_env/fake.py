@@ -51,6 +51,7 @@ class FakeRobot:
         limit: Stands for the safety filter: given a command, what to really send.
 
     Attributes:
+        limit: As above; may be changed at any time.
         fault: What is wrong with it: `nan_state` reports NaN joint positions, `stale_state` stops measuring,
             `no_state` does not answer, `refuses` takes no command, `stuck` takes them without moving.
         calls: Names of the contract's methods in the order they were called.
@@ -69,7 +70,7 @@ class FakeRobot:
         self.fault: Fault | None = None
         self.calls: list[str] = []
         self.sent: list[RobotCommand] = []
-        self._limit = limit
+        self.limit = limit
         self._target: RobotCommand | None = None
         self._limit_hits: Counter[str] = Counter()
         self._connected = False
@@ -97,6 +98,11 @@ class FakeRobot:
         self._state = replace(
             self._state, ee_position_m=np.array(ee_position_m), ee_quaternion_xyzw=np.array(quaternion)
         )
+        self._target = None
+
+    def place_joints(self, joint_position_rad: ArrayLike) -> None:
+        """Put the joints somewhere, shape (N,)."""
+        self._state = replace(self._state, joint_position_rad=np.array(joint_position_rad, np.float64))
         self._target = None
 
     def connect(self) -> None:
@@ -137,7 +143,7 @@ class FakeRobot:
         if self.fault == "refuses":
             raise RobotError("The robot refuses commands: release its emergency stop.")
         self._state = self._arrived(self.clock.now_s())
-        sent = self._limit(command) if self._limit else command
+        sent = self.limit(command) if self.limit else command
         self._limit_hits["limit"] += sent is not command
         self.sent.append(sent)
         self._target, self._sent_s = sent, self.clock.now_s()
