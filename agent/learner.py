@@ -29,7 +29,7 @@ class LearnerConfig(Config):
         threads: CPU threads for torch. More than one collapses when other processes are busy.
     """
 
-    max_environment_steps: int = 8000
+    max_environment_steps: int = 6000
     start_steps: int = 300
     demonstration_ratio: float = 0.5
     replay_capacity: int = 200_000

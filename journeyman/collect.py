@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from robot_env.episodes import EpisodeWriter, list_episodes
 
 from agent.config import InputError
 from journeyman.config import RunConfig, compose
 from journeyman.wiring import make_env
 from robot_env.env import RobotEnv
+from robot_env.episodes import EpisodeWriter, list_episodes
+from sim.scene import TwinScene
 
 DEMONSTRATION_SEED = 2_000_000
 _MAX_ATTEMPTS_PER_EPISODE = 5
@@ -45,21 +46,26 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
     if present >= episodes:
         return
     env = make_env(config)
+    if not isinstance(env.scene, TwinScene):
+        raise InputError(
+            f"Robot {config.robot.name!r} has no scripted expert: only the twin knows where everything is; give "
+            "recorded episodes as demonstrations.folder, or set demonstrations.episodes=0."
+        )
     try:
         numbers = range(present, episodes)
         for number in track(
             numbers, f"{config.task.name}: scripted demonstrations", console=Console(stderr=True)
         ):
-            _record_success(env, config, folder, number)
+            _record_success(env, env.scene, config, folder, number)
     finally:
         env.close()
 
 
-def _record_success(env: RobotEnv, config: RunConfig, folder: Path, number: int) -> None:
+def _record_success(env: RobotEnv, scene: TwinScene, config: RunConfig, folder: Path, number: int) -> None:
     """One successful episode; failures are discarded and tried again from another start."""
     for attempt in range(_MAX_ATTEMPTS_PER_EPISODE):
         seed = DEMONSTRATION_SEED + 1000 * config.seed + number + 100_000 * attempt
-        if _record(env, config, folder / f"{number:04d}.mcap", seed):
+        if _record(env, scene, config, folder / f"{number:04d}.mcap", seed):
             return
     raise InputError(
         f"The scripted expert of {config.task.name!r} failed {_MAX_ATTEMPTS_PER_EPISODE} times in a row with "
@@ -67,11 +73,11 @@ def _record_success(env: RobotEnv, config: RunConfig, folder: Path, number: int)
     )
 
 
-def _record(env: RobotEnv, config: RunConfig, path: Path, seed: int) -> bool:
+def _record(env: RobotEnv, scene: TwinScene, config: RunConfig, path: Path, seed: int) -> bool:
     """Record one episode; keep it if it succeeds."""
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
-    expert = env.scene.make_expert()
+    expert = scene.make_expert()
     writer = EpisodeWriter(path, **_metadata(env, config, seed))
     writer.start(observation, env.robot.observe())
     done, info = False, dict[str, Any]()

@@ -21,7 +21,6 @@ from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from robot_env.task import Task
 
-
 _GROUPS = ("task", "algorithm", "robot")
 
 
@@ -139,7 +138,12 @@ def write_config(config: RunConfig, path: Path) -> None:
 
 def _normalised(override: str) -> str:
     """Let any key but a group's through Hydra, to the one place that knows all keys, `_freeze`."""
-    key = OverridesParser.create().parse_override(override).key_or_group
+    try:
+        key = OverridesParser.create().parse_override(override).key_or_group
+    except HydraException as error:
+        raise InputError(
+            f"{override!r} cannot be read ({_one_line(error)}); write it as key=value."
+        ) from None
     plain = override[0] not in "+~" and key not in _GROUPS and not key.startswith("hydra.")
     return f"++{override}" if plain else override
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from controllers.config import InputError
 from robot_env.env import RobotEnv
 
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.6
+
 
 class Film:
     """An H.264 file that grows frame by frame; nothing is written before the first frame.
@@ -60,6 +62,7 @@ class Film:
 def _captioned(frame: NDArray[np.uint8], caption: str, success: bool) -> NDArray[np.uint8]:
     image = frame.copy()
     text, colour = (f"{caption}  success", (40, 140, 60)) if success else (caption, (40, 40, 40))
-    cv2.putText(image, text, (14, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 4, cv2.LINE_AA)
-    cv2.putText(image, text, (14, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
+    (width, height), baseline = cv2.getTextSize(text, _FONT, _FONT_SCALE, 1)
+    cv2.rectangle(image, (8, 8), (24 + width, 20 + height + baseline), (255, 255, 255), cv2.FILLED)
+    cv2.putText(image, text, (16, 14 + height), _FONT, _FONT_SCALE, colour, 1, cv2.LINE_AA)
     return image

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from robot_env.episodes import Episode, load_demonstrations
 
 from agent.actor import REPORT_KINDS, Actor
 from agent.algorithm import load_algorithm, make_policy
@@ -24,6 +23,7 @@ from agent.transport.server import LearnerServer
 from journeyman.config import RunConfig
 from journeyman.run_directory import RunDirectory
 from robot_env.env import RobotEnv
+from robot_env.episodes import Episode, load_demonstrations
 
 
 def make_env(config: RunConfig, render: bool = False) -> RobotEnv:

@@ -1,0 +1,86 @@
+"""Does learning disturb the robot? A real-time actor beside its learner, with every core kept busy on top.
+
+    python bench/deadlines.py [--minutes 5] [--rate 20] [--json FILE]
+
+The twin is paced to wall time. Burners, one per core at ordinary priority, stand for whatever else a robot's computer
+does. Exit code 1 if a deadline was missed by more than one period.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from agent.journal import JournalReader
+
+
+def burn() -> None:
+    """Keep a core busy."""
+    while True:
+        sum(range(10_000))
+
+
+def main() -> int:
+    """Run, then read the journal."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    steps = int(options.minutes * 60 * options.rate)
+    burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for burner in burners:
+        burner.start()
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [
+            "task=lift_cube", "robot.config.realtime=true", "robot.simulated_time=false",
+            f"task.control_rate_hz={options.rate}", f"learner.max_environment_steps={steps}",
+            "learner.start_steps=100", "actor.evaluate_every=0", "evaluation.episodes=1", "evaluation.video_episodes=0",
+        ]  # fmt: skip
+        command = [sys.executable, "-m", "journeyman", "train", *overrides]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+        journal = Path(folder) / "runs" / "latest" / "journal.jsonl"
+        entries = _watch(process, journal, steps)
+    for burner in burners:
+        burner.terminate()
+    last = [e for e in entries if e["kind"] == "episode"][-1]
+    learner = [e for e in entries if e["kind"] == "learner"][-1]
+    result = {
+        "rate_hz": options.rate,
+        "deadlines": last["ticks"],
+        "missed_by_more_than_a_period": last["missed_deadlines"],
+        "worst_lateness_ms": round(1000 * last["worst_lateness_s"], 2),
+        "updates_meanwhile": learner["updates"],
+        "load": f"{len(burners)} burners on {os.cpu_count()} cores, and the learner",
+    }
+    for name, value in result.items():
+        print(f"{name:<32} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+    return 1 if last["missed_deadlines"] else 0
+
+
+def _watch(process: subprocess.Popen[bytes], journal: Path, steps: int) -> list[dict]:
+    """Wait until the actor has made its steps; a starved learner would need much longer to finish its updates."""
+    reader, entries = JournalReader(journal), []
+    while process.poll() is None:
+        entries += reader.new()
+        if any(e["kind"] == "episode" and e["environment_steps"] >= steps - 100 for e in entries):
+            process.terminate()
+            process.wait()
+            break
+        try:
+            process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            continue
+    return entries + reader.new()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
