@@ -1,0 +1,1 @@
+"""From observation to reward on robots that have no ground truth."""
