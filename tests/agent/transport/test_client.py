@@ -168,13 +168,16 @@ def test_resend_begins_where_the_learner_says(router, join):
         [m.encode(m.Resend(10**9))],
     ],
 )
-def test_a_learner_that_talks_nonsense_is_not_believed(router, join, frames):
+def test_a_learner_that_talks_nonsense_is_not_believed(router, join, until, frames):
     client = join(address_of(router))
     identity, _ = hear(router, m.Hello)
     say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
     router.send_multipart([identity, *frames])
+    say(router, identity, m.Stop("behind the nonsense"))
+    until(client, lambda: client.stop_requested)
     client.report({"number": 0})
     assert hear(router, m.EpisodeReport)[1].first_sequence == 0
+    assert not client.flush(0.0)
     say(router, identity, m.Acknowledge(1, 0, 0, 0))
     assert client.flush(20.0)
     client.raise_if_dead()
