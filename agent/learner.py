@@ -12,6 +12,8 @@ from agent.replay import MixedSampler, ReplayBuffer
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
+_REPORT_EVERY_S = 1.0
+
 
 class LearnerConfig(Config):
     """How the learner is run.
@@ -104,10 +106,12 @@ class Learner:
                     self._update()
                 else:
                     self._server.wait(timeout_s=0.1)
-                self._report()
+                if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
+                    self._write_progress()
             self._receive()
         finally:
             self._save()
+            self._write_progress()
         if self._complete():
             self._server.stop_actors("the run is complete")
 
@@ -159,13 +163,11 @@ class Learner:
         )
         self._saved_at = self.environment_steps
 
-    def _report(self) -> None:
+    def _write_progress(self) -> None:
         now_s = time.monotonic()
         last_s, last_blocks = self._reported
-        if now_s - last_s < 1.0:
-            return
         self._reported = (now_s, self._blocks)
-        rate = (self._blocks - last_blocks) * self._algorithm.utd_ratio / (now_s - last_s)
+        rate = (self._blocks - last_blocks) * self._algorithm.utd_ratio / max(1e-6, now_s - last_s)
         self._journal.write(
             "learner",
             {

@@ -132,8 +132,10 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write every key with its value."""
-    path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+    """Write every key with its value; atomically, as a run cannot be resumed without it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
+    partial.replace(path)
 
 
 def _normalised(override: str) -> str:

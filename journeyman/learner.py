@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from agent.config import InputError
-from journeyman.config import RunConfig, compose
+from journeyman.config import RunConfig, compose, write_config
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import check, make_learner
@@ -14,7 +14,7 @@ DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 
 def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
-    config, directory = open_or_create(options.overrides)
+    config, directory = open_or_create(options.overrides, remember=not options.supervised)
     if options.supervised and not config.robot.simulated_time:
         yield_to_control_loop()  # Before torch starts its threads, which inherit it.
     learner, server = make_learner(config, directory, address(config))
@@ -30,8 +30,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def open_or_create(overrides: list[str]) -> tuple[RunConfig, RunDirectory]:
+def open_or_create(overrides: list[str], remember: bool = True) -> tuple[RunConfig, RunDirectory]:
     """Resume the run that `run=DIR` names, or begin a new one. No folder is made for what cannot be run.
+
+    Args:
+        overrides: Hydra overrides, `run=DIR` among them or not.
+        remember: Whether a resumed run keeps the other overrides, for all its processes and later resumes.
 
     Raises:
         InputError: Something in the configuration is wrong.
@@ -40,6 +44,8 @@ def open_or_create(overrides: list[str]) -> tuple[RunConfig, RunDirectory]:
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
         check(config)
+        if rest and remember:
+            write_config(config, directory.config)
         return config, directory
     config = compose(rest)
     check(config)

@@ -70,9 +70,7 @@ def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path)
 def _summary(
     config: RunConfig, directory: RunDirectory, journal: list[dict[str, Any]], evaluation: Evaluation
 ) -> dict[str, Any]:
-    learner: dict[str, Any] = next(
-        (e for e in reversed(journal) if e["kind"] in ("learner", "learner_end")), {}
-    )
+    learner: dict[str, Any] = next((e for e in reversed(journal) if e["kind"] == "learner"), {})
     sessions = [e for e in journal if e["kind"] == "session"]
     episodes = [e for e in journal if e["kind"] == "episode"]
     steps = learner.get("environment_steps", 0)

@@ -144,7 +144,6 @@ class Spool:
         fresh = RecordLog.open(self._directory / f"{number:08d}.log", full.dtype)
         with self._lock:
             self._segments = [*self._segments, fresh]
-        full.sync()
 
     def close(self) -> None:
         """Release the folder; idempotent."""
