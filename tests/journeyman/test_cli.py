@@ -90,3 +90,53 @@ def test_the_module_is_the_command():
     )
     for verb in ("train", "actor", "learner", "collect", "evaluate", "report", "doctor"):
         assert verb in result.stdout
+
+
+def test_demonstrations_of_another_task(capsys, tmp_path):
+    assert main(["collect", "task=reach", "demonstrations.episodes=1", "demonstrations.folder=demos"]) == 0
+    error = complaint(capsys, "train", "task=lift_cube", "demonstrations.folder=demos")
+    assert "0000.mcap" in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_nan_in_a_demonstration(capsys, tmp_path):
+    """The recorder refuses NaN, so somebody else's file is forged: the bytes of one recorded state are replaced."""
+    assert main(["collect", "task=reach", "demonstrations.episodes=1", "demonstrations.folder=demos"]) == 0
+    forge_nan(tmp_path / "demos/0000.mcap")
+    error = complaint(capsys, "train", "task=reach", "demonstrations.folder=demos")
+    assert "nan" in error.lower()
+    assert "0000.mcap" in error
+    assert not (tmp_path / "runs").exists()
+
+
+def forge_nan(path):
+    """Write the episode again with the reward of its last step replaced by NaN, with the plain mcap library."""
+    import struct
+
+    from mcap.reader import make_reader
+    from mcap.writer import CompressionType, Writer
+
+    with path.open("rb") as source:
+        reader = make_reader(source)
+        messages = list(reader.iter_messages())
+        metadata = list(reader.iter_metadata())
+    rewards = [message.sequence for _, channel, message in messages if channel.topic == "/reward"]
+    with path.open("wb") as target:
+        writer = Writer(target, compression=CompressionType.NONE)
+        writer.start(profile="ros2")
+        channels = {}
+        for schema, channel, message in messages:
+            if channel.topic not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.topic] = writer.register_channel(
+                    channel.topic, channel.message_encoding, number, channel.metadata
+                )
+            data = message.data
+            if channel.topic == "/reward" and message.sequence == max(rewards):
+                data = data[:4] + struct.pack("<d", float("nan"))
+            writer.add_message(
+                channels[channel.topic], message.log_time, data, message.publish_time, message.sequence
+            )
+        for record in metadata:
+            writer.add_metadata(record.name, dict(record.metadata))
+        writer.finish()
