@@ -128,6 +128,10 @@ def _compiler() -> Check:
     headers = Path(sysconfig.get_path("include"), "Python.h").exists()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     missing = [*([] if compiler else ["g++"]), *([] if headers else [f"python{version}-dev"])]
+    if " " in sys.prefix:
+        # torch hands the paths of its libraries to the compiler without quotes.
+        finding = f"torch.compile fails in a folder with spaces: {sys.prefix}"
+        return Check("C++ compiler", Verdict.WARN, finding, "Put the virtual environment elsewhere.")
     if not missing:
         return Check("C++ compiler", Verdict.OK, f"{compiler} with Python headers")
     finding = f"torch.compile misses {' and '.join(missing)}: learning on the CPU is about half as fast"

@@ -69,7 +69,7 @@ explain_missing_python() {
 
 make_venv() {
     venv=$1
-    # A moved or half-made environment is worthless: make it again.
+    # A half-made environment is worthless: make it again.
     if [ -x "$venv/bin/python" ] && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         return 0
     fi

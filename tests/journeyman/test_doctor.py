@@ -73,6 +73,13 @@ def test_without_a_compiler_the_packages_are_named(monkeypatch: pytest.MonkeyPat
     assert "apt-get install g++" in check.fix
 
 
+def test_a_path_that_torch_compile_cannot_take_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.sys, "prefix", "/home/ann/my robots/.venv")
+    check = doctor._compiler()
+    assert check.verdict is Verdict.WARN
+    assert "my robots" in check.finding
+
+
 def test_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": doctor.GIB // 2})()
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage)
