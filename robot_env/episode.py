@@ -44,6 +44,18 @@ class EpisodeMetadata(Config):
     software: dict[str, str]
 
 
+class EpisodeEnd(Config):
+    """What is known when an episode is whole.
+
+    Attributes:
+        success: Whether the task was done.
+        steps: T, the number of steps.
+    """
+
+    success: bool
+    steps: int
+
+
 @dataclass(frozen=True, slots=True)
 class Episode:
     """T steps. Observation k + 1 is what action k led to, so there are T + 1 observations.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,12 +15,15 @@ from robot_env.episode import (
     SCHEMA_VERSION,
     START_RECORD,
     Episode,
+    EpisodeEnd,
     EpisodeMetadata,
 )
 from robot_env.episode_checks import check_actions, check_finite, refuse
 from robot_env.episode_topics import ACTION, IMAGE_TYPE, ROBOT_FIELDS, STATE, TYPES, camera_of, image_topic
 from robot_env.mcap_file import LoggedMessage, MessageLog, read_log
 from robot_env.mcap_messages import rgb_of, stamp_ns_of
+
+_Record = TypeVar("_Record", EpisodeMetadata, EpisodeEnd)
 
 
 def read_episode(path: Path, *, allow_unfinished: bool = False) -> Episode:
@@ -49,7 +52,12 @@ def read_episode(path: Path, *, allow_unfinished: bool = False) -> Episode:
     steps = len(log.messages.get(ACTION, ()))
     if steps < 1:
         raise InputError(f"Episode {source} holds no whole step; remove the file or record it again.")
-    success = msgspec.json.decode(log.metadata[END_RECORD]["success"]) if ended else None
+    success = None
+    if ended:
+        end = _decoded(source, log.metadata[END_RECORD], EpisodeEnd)
+        if end.steps != steps:
+            raise InputError(f"Episode {source} holds {steps} of its {end.steps} steps; record it again.")
+        success = end.success
     episode = _episode(_Topics(source, log.messages), metadata, steps, success)
     _check(source, episode)
     return episode
@@ -62,15 +70,20 @@ def _metadata(source: str, log: MessageLog) -> EpisodeMetadata:
             f"{source} is not an episode ({log.damage or f'no metadata record {START_RECORD!r}'}); give a file that "
             "`journeyman collect` recorded."
         )
+    entries = log.metadata[START_RECORD]
+    version = entries.get("schema_version", "absent")
+    if version != str(SCHEMA_VERSION):
+        raise InputError(
+            f"Episode {source} has schema version {version}, but this program reads version {SCHEMA_VERSION}; use the "
+            "program that recorded it or record it again."
+        )
+    return _decoded(source, entries, EpisodeMetadata)
+
+
+def _decoded(source: str, entries: Mapping[str, str], kind: type[_Record]) -> _Record:
+    """A metadata record, whose entries are JSON, as an object."""
     try:
-        entries = {key: msgspec.json.decode(value) for key, value in log.metadata[START_RECORD].items()}
-        version = entries.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"Episode {source} has schema version {version}, but this program reads version {SCHEMA_VERSION}; "
-                "use the program that recorded it or record it again."
-            )
-        return msgspec.convert(entries, EpisodeMetadata)
+        return msgspec.convert({key: msgspec.json.decode(value) for key, value in entries.items()}, kind)
     except msgspec.MsgspecError as error:
         raise InputError(f"Episode {source} has unreadable metadata ({error}); record it again.") from None
 
@@ -88,28 +101,27 @@ class _Topics:
         return [camera for camera in map(camera_of, self._messages) if camera]
 
     def stack(
-        self, topic: str, steps: range, read: Callable[[Any], Any], dtype: Any, type_name: str | None = None
+        self,
+        topic: str,
+        sequence: range,
+        read: Callable[[Any], Any],
+        dtype: Any,
+        type_name: str | None = None,
     ) -> NDArray[Any]:
-        """What `read` makes of the one message of each of `steps`, stacked."""
+        """What `read` makes of the one message of each number in `sequence`, stacked."""
         type_name = type_name or TYPES[topic]
         messages = self._messages.get(topic, [])
-        if [(m.type_name, m.sequence) for m in messages] != [(type_name, step) for step in steps]:
-            self._refuse(
-                f"topic {topic} lacks one {type_name} for each of the steps {steps[0]} to {steps[-1]}"
-            )
+        if [(m.type_name, m.sequence) for m in messages] != [(type_name, number) for number in sequence]:
+            numbers = f"from {sequence[0]} to {sequence[-1]}"
+            self._refuse(f"topic {topic} lacks one {type_name} for each sequence number {numbers}")
         try:
             rows = [np.asarray(read(message.content), dtype) for message in messages]
         except (ValueError, IndexError) as error:
             self._refuse(f"a message of topic {topic} cannot be read ({error})")
-        for step, row in zip(steps, rows, strict=True):
-            if row.shape != rows[0].shape:
-                refuse(
-                    self._source,
-                    topic,
-                    step,
-                    f"of shape {list(row.shape)}",
-                    f"of shape {list(rows[0].shape)}",
-                )
+        shape = rows[0].shape
+        for step, row in enumerate(rows):
+            if row.shape != shape:
+                refuse(self._source, topic, step, f"of shape {list(row.shape)}", f"of shape {list(shape)}")
         return np.stack(rows)
 
     def _refuse(self, what: str) -> NoReturn:

@@ -14,11 +14,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import InputError
+from controllers.config import Config, InputError
 from controllers.state import RobotState
 from robot_env import mcap_messages
 from robot_env.contracts import Observation
-from robot_env.episode import END_RECORD, PROVENANCES, SCHEMA_VERSION, START_RECORD, EpisodeMetadata
+from robot_env.episode import (
+    END_RECORD,
+    PROVENANCES,
+    SCHEMA_VERSION,
+    START_RECORD,
+    EpisodeEnd,
+    EpisodeMetadata,
+)
 from robot_env.episode_checks import StepCheck, check_finite
 from robot_env.episode_topics import ACTION, IMAGE_TYPE, STATE, SUCCESS, TYPES, image_topic, robot_messages
 from robot_env.mcap_file import MessageWriter
@@ -119,7 +126,7 @@ class EpisodeWriter:
                 f"Episode {self._path} cannot be written: {error.strerror}; choose a folder that exists and may be "
                 "written."
             ) from None
-        self._messages.add_metadata(START_RECORD, _as_strings(msgspec.to_builtins(self._metadata())))
+        self._messages.add_metadata(START_RECORD, _as_strings(self._metadata()))
         self._add_seen(self._messages, observation, robot_state)
         self._messages.end_chunk()
 
@@ -184,7 +191,7 @@ class EpisodeWriter:
             raise RuntimeError("finish() before the first step: call discard().")
         messages.add(SUCCESS, TYPES[SUCCESS], {"data": bool(success)}, self._stamp_ns, self._steps)
         messages.end_chunk()
-        messages.add_metadata(END_RECORD, _as_strings({"success": bool(success), "steps": self._steps}))
+        messages.add_metadata(END_RECORD, _as_strings(EpisodeEnd(success=bool(success), steps=self._steps)))
         messages.finish()
         self._closed = True
         self._refuse_overwriting()
@@ -245,9 +252,9 @@ def _software() -> dict[str, str]:
     return versions
 
 
-def _as_strings(entries: Mapping[str, Any]) -> dict[str, str]:
-    """Every entry as JSON: MCAP's metadata map strings to strings."""
-    return {key: msgspec.json.encode(value).decode() for key, value in entries.items()}
+def _as_strings(record: Config) -> dict[str, str]:
+    """Every field as JSON: MCAP's metadata map strings to strings."""
+    return {key: msgspec.json.encode(value).decode() for key, value in msgspec.to_builtins(record).items()}
 
 
 def _sync_folder(folder: Path) -> None:

@@ -83,11 +83,14 @@ def _check_fit(
             f"Episode {path} has another observation.state than the task: {difference}; {advice}."
         )
     for key, shape in image_shapes.items():
-        if key not in episode.observations or episode.observations[key].shape[1:] != tuple(shape):
-            have = list(episode.observations[key].shape[1:]) if key in episode.observations else "absent"
-            raise InputError(
-                f"Episode {path} has observation.{key} {have}, but the task needs {list(shape)}; {advice}."
+        image = episode.observations.get(key)
+        if image is None or image.shape[1:] != tuple(shape):
+            have = (
+                f"no observation.{key}"
+                if image is None
+                else f"observation.{key} of shape {list(image.shape[1:])}"
             )
+            raise InputError(f"Episode {path} has {have}, but the task needs shape {list(shape)}; {advice}.")
 
 
 def _difference(found: tuple[str, ...], wanted: tuple[str, ...]) -> str:
