@@ -28,17 +28,19 @@ class RenderProfile:
 
     Attributes:
         shadows: Lights cast shadows.
-        reflections: The floor reflects.
+        fog: The floor fades into the distance.
         samples: Samples per pixel for smooth edges; 0 is fastest.
+        facets: Flat sides that a round shape is made of.
     """
 
     shadows: bool
-    reflections: bool
+    fog: bool
     samples: int
+    facets: int
 
 
-TRAINING = RenderProfile(shadows=False, reflections=False, samples=0)
-VIDEO = RenderProfile(shadows=True, reflections=True, samples=4)
+TRAINING = RenderProfile(shadows=False, fog=False, samples=0, facets=12)
+VIDEO = RenderProfile(shadows=True, fog=True, samples=4, facets=32)
 
 
 class Studio:
@@ -110,14 +112,15 @@ class _Canvas:
         # `mujoco.Renderer` settles on a library when MuJoCo is imported; by then nobody may have chosen one.
         self._gl = _make_gl_context(width, height)
         self._gl.make_current()
-        with _surface(model, width, height, profile.samples):
+        with _surface(model, width, height, profile):
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), np.uint8)
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW.value] = profile.shadows
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION.value] = profile.reflections
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION.value] = False
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_FOG.value] = profile.fog
         self._option = mujoco.MjvOption()
         self._option.geomgroup[_HIDDEN_GROUPS] = 0
         self._camera = mujoco.MjvCamera()
@@ -146,13 +149,23 @@ class _Canvas:
 
 
 @contextmanager
-def _surface(model: mujoco.MjModel, width: int, height: int, samples: int) -> Iterator[None]:
-    """MuJoCo takes size and samples of a new drawing surface from the model."""
+def _surface(model: mujoco.MjModel, width: int, height: int, profile: RenderProfile) -> Iterator[None]:
+    """MuJoCo takes size and detail of a new drawing surface from the model."""
     view, quality = model.vis.global_, model.vis.quality
-    before = view.offwidth, view.offheight, quality.offsamples
-    view.offwidth, view.offheight, quality.offsamples = width, height, samples
+    wanted = [
+        (view, "offwidth", width),
+        (view, "offheight", height),
+        (quality, "offsamples", profile.samples),
+        (quality, "numslices", profile.facets),
+        (quality, "numstacks", profile.facets // 2),
+        (quality, "numquads", max(1, profile.facets // 8)),
+    ]
+    before = [(part, name, getattr(part, name)) for part, name, _ in wanted]
+    for part, name, value in wanted:
+        setattr(part, name, value)
     yield
-    view.offwidth, view.offheight, quality.offsamples = before
+    for part, name, value in before:
+        setattr(part, name, value)
 
 
 def _make_gl_context(width: int, height: int) -> Any:
