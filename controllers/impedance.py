@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from controllers.config import Config, InputError
 from controllers.limits import JointLimits
-from controllers.rotations import error
+from controllers.rotations import error_components
 
 Array = NDArray[np.float64]
 
@@ -75,13 +75,22 @@ class CartesianImpedance:
                 f"{limits.joints} joints; give one per joint."
             )
         self.config = config
-        self._damping = np.repeat([config.translation_damping_ns_m, config.rotation_damping_nms_rad], 3)
+        # One damping for each row of the extended Jacobian below.
+        self._damping = np.repeat(
+            [
+                config.translation_damping_ns_m,
+                config.rotation_damping_nms_rad,
+                config.posture_damping_nms_rad,
+            ],
+            [3, 3, max(0, limits.joints - 6)],
+        )
         self._posture = np.array(config.posture_rad)
         self._torque_limit = np.array(limits.effort_nm)
-        self._redundant = limits.joints > 6
-        self._null_space = np.zeros((limits.joints, max(0, limits.joints - 6)))
+        # The Jacobian, and below it a basis of its null space: one product serves both springs and dampers.
+        extended = np.zeros((self._damping.size, limits.joints))
+        self._extended_jacobian, self._task_rows, self._null_rows = extended, extended[:6], extended[6:]
         self._ticks_to_refresh = 0
-        self._target: tuple[list[float], Array] | None = None
+        self._target: tuple[list[float], list[float]] | None = None
 
     def set_target(self, position_m: Array, quaternion_xyzw: Array) -> None:
         """Go to this pose from the next tick on.
@@ -90,7 +99,7 @@ class CartesianImpedance:
             position_m: In the base frame, shape (3,).
             quaternion_xyzw: Unit length, shape (4,).
         """
-        self._target = position_m.tolist(), quaternion_xyzw.copy()
+        self._target = position_m.tolist(), quaternion_xyzw.tolist()
         # So that torques depend on nothing older than the command: episodes of a twin stay reproducible.
         self._ticks_to_refresh = 0
 
@@ -119,23 +128,28 @@ class CartesianImpedance:
             RuntimeError: No target was set.
             ArithmeticError: The measurements hold a NaN or an infinity.
         """
-        wrench = self._spring(ee_position_m, ee_quaternion_xyzw)
-        wrench -= self._damping * jacobian.dot(joint_velocity_rad_s)
-        torque = wrench.dot(jacobian)
-        if self._redundant:
-            torque += self._posture_torque(jacobian, joint_position_rad, joint_velocity_rad_s)
-        return _limited(torque, self._torque_limit)
+        self._task_rows[:] = jacobian
+        if self._ticks_to_refresh == 0 and len(self._null_rows):
+            self._null_rows[:] = np.linalg.qr(jacobian.T, mode="complete").Q[:, 6:].T
+            self._ticks_to_refresh = _NULL_SPACE_TICKS
+        self._ticks_to_refresh -= 1
+        push = self._spring(joint_position_rad, ee_position_m, ee_quaternion_xyzw)
+        brake = self._extended_jacobian.dot(joint_velocity_rad_s)
+        brake *= self._damping
+        push -= brake
+        return _limited(push.dot(self._extended_jacobian), self._torque_limit)
 
-    def _spring(self, ee_position_m: Array, ee_quaternion_xyzw: Array) -> Array:
-        """Force and torque of the springs on the end effector, shape (6,)."""
+    def _spring(self, joint_position_rad: Array, ee_position_m: Array, ee_quaternion_xyzw: Array) -> Array:
+        """Forces and torques on the end effector, then torques along the null space, shape (max(6, N),)."""
         if self._target is None:
             raise RuntimeError("torque() before set_target(): give the controller a target first.")
         (tx, ty, tz), target_quaternion = self._target
         x, y, z = ee_position_m.tolist()
-        rx, ry, rz = error(target_quaternion, ee_quaternion_xyzw).tolist()
+        rx, ry, rz = error_components(target_quaternion, ee_quaternion_xyzw.tolist())
         config = self.config
         stiffness, clip = config.translation_stiffness_n_m, config.translation_clip_m
         turn_stiffness, turn_clip = config.rotation_stiffness_nm_rad, config.rotation_clip_rad
+        away = self._null_rows.dot(self._posture - joint_position_rad).tolist()
         return np.array(
             (
                 stiffness * _clip(tx - x, clip),
@@ -144,20 +158,9 @@ class CartesianImpedance:
                 turn_stiffness * _clip(rx, turn_clip),
                 turn_stiffness * _clip(ry, turn_clip),
                 turn_stiffness * _clip(rz, turn_clip),
+                *(config.posture_stiffness_nm_rad * turn for turn in away),
             )
         )
-
-    def _posture_torque(self, jacobian: Array, position_rad: Array, velocity_rad_s: Array) -> Array:
-        """Pull towards the posture that does not disturb the end effector, shape (N,)."""
-        if self._ticks_to_refresh == 0:
-            self._null_space = np.linalg.qr(jacobian.T, mode="complete").Q[:, 6:]
-            self._ticks_to_refresh = _NULL_SPACE_TICKS
-        self._ticks_to_refresh -= 1
-        config = self.config
-        torque = self._posture - position_rad
-        torque *= config.posture_stiffness_nm_rad
-        torque -= config.posture_damping_nms_rad * velocity_rad_s
-        return self._null_space.dot(torque.dot(self._null_space))
 
 
 class JointImpedanceConfig(Config):

@@ -81,16 +81,19 @@ def error(target: Array, current: Array) -> Array:
 
     `multiply(from_rotation_vector(error(target, current)), current)` is `target` up to its sign.
     """
-    ax, ay, az, aw = target.tolist()
-    bx, by, bz, bw = current.tolist()
-    # target * conjugate(current), written out: this runs at every tick of the impedance controller.
-    return np.array(
-        _shortest_rotation_vector(
-            ax * bw - aw * bx - ay * bz + az * by,
-            ay * bw - aw * by + ax * bz - az * bx,
-            az * bw - aw * bz - ax * by + ay * bx,
-            aw * bw + ax * bx + ay * by + az * bz,
-        )
+    return np.array(error_components(target.tolist(), current.tolist()))
+
+
+def error_components(target: list[float], current: list[float]) -> tuple[float, float, float]:
+    """`error` in plain floats, for the impedance controller, which runs it at every tick."""
+    ax, ay, az, aw = target
+    bx, by, bz, bw = current
+    # target * conjugate(current), written out.
+    return _shortest_rotation_vector(
+        ax * bw - aw * bx - ay * bz + az * by,
+        ay * bw - aw * by + ax * bz - az * bx,
+        az * bw - aw * bz - ax * by + ay * bx,
+        aw * bw + ax * bx + ay * by + az * bz,
     )
 
 
