@@ -286,7 +286,15 @@ def test_a_flipped_byte_is_noticed_or_harmless(tmp_path, whole):
         assert episode.metadata == expected.metadata
         assert episode.actions.tobytes() == expected.actions.tobytes()
         assert episode.observations["state"].tobytes() == expected.observations["state"].tobytes()
+        assert episode.robot["ee_wrench"].tobytes() == expected.robot["ee_wrench"].tobytes()
     assert noticed > 30
+
+
+def test_a_change_that_still_makes_sense_is_noticed(tmp_path, whole):
+    assert whole.count(b'"fake"') == 1
+    (tmp_path / "0.mcap").write_bytes(whole.replace(b'"fake"', b'"real"'))
+    with pytest.raises(InputError, match="damaged"):
+        read_episode(tmp_path / "0.mcap")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", os.urandom(4096), b"\x89MCAP0\r\n"])
