@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controllers.config import InputError
@@ -30,6 +30,7 @@ def connected(**options):
     return robot
 
 
+@settings(max_examples=25)
 @given(home=joint_angles(), fraction=st.floats(0.05, 1.0))
 def test_the_robot_ends_at_home_within_its_speed_limits(home, fraction):
     robot = connected()
