@@ -68,8 +68,11 @@ def _raw_block_us(env, seed: int, actions, substeps: int, data: mujoco.MjData) -
     twin = env.scene.twin
     env.reset(seed=seed)
     total_s = 0.0
+    kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
+    state = np.empty(mujoco.mj_stateSize(twin.model, kind))
     for action in actions:
-        mujoco.mj_copyData(data, twin.model, twin.data)
+        mujoco.mj_getState(twin.model, twin.data, state, kind)
+        mujoco.mj_setState(twin.model, data, state, kind)
         start = time.thread_time()
         for _ in range(substeps):
             mujoco.mj_step(twin.model, data)

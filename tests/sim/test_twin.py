@@ -1,5 +1,7 @@
 """The arm's model and its physics under control."""
 
+from copy import copy
+
 import mujoco
 import numpy as np
 import pytest
@@ -64,8 +66,7 @@ def test_splitting_the_step_changes_nothing(twin) -> None:
     """A tick is exactly as many `mj_step`s with the same motor torques."""
     twin.follow(PoseCommand(0.0, np.array([0.5, 0.1, 0.1]), GRIPPER_DOWN, 0.0))
     twin.advance(3)
-    plain = mujoco.MjData(twin.model)
-    mujoco.mj_copyData(plain, twin.model, twin.data)
+    plain = copy(twin.data)
     twin.advance(1)
     plain.ctrl[:] = twin.data.ctrl
     mujoco.mj_step(twin.model, plain, twin.config.substeps_per_tick)
