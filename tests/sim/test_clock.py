@@ -58,8 +58,8 @@ def test_a_pause_is_made_up_for_within_reason(lift_cube) -> None:
 
 def test_an_episode_in_real_time() -> None:
     env = make_twin(load("reach"), {"realtime": True})
-    env.reset(seed=0)
     begin_s = time.monotonic()
+    env.reset(seed=0)
     for _ in range(3):
         env.step(np.zeros(3, np.float32))
     assert time.monotonic() - begin_s >= 0.3

@@ -71,6 +71,16 @@ def test_a_cube_between_open_fingers_is_no_success(scene) -> None:
     assert not scene.success()
 
 
+def test_one_finger_holds_nothing(scene) -> None:
+    tool = scene.robot.observe().ee_position_m
+    _drive(scene, (tool[0], tool[1], 0.2), 0.08)
+    for side in (-1.0, 1.0):
+        # The cube's face just inside the pad.
+        _put_cube(scene, scene.robot.observe().ee_position_m + np.array([0.0, side * 0.0205, 0.0]))
+        assert scene.twin.data.ncon > 0
+        assert not scene.is_grasped()
+
+
 def test_a_cube_on_top_of_the_closed_fingers_is_no_success(scene) -> None:
     tool = scene.robot.observe().ee_position_m
     _drive(scene, (tool[0], tool[1], 0.2), 0.0)

@@ -33,12 +33,13 @@ print(digest.hexdigest())
 def _fingerprint(env, seed: int, steps: int) -> str:
     digest = hashlib.sha256()
     rng = np.random.default_rng(seed)
-    observation, _ = env.reset(seed=seed)
-    digest.update(observation["state"])
+    env.reset(seed=seed)
+    digest.update(env.robot.twin.data.qpos)
     for _ in range(steps):
         action = rng.uniform(-1.0, 1.0, env.action_space.shape).astype(np.float32)
         observation, *_ = env.step(action)
         digest.update(observation["state"])
+        digest.update(env.robot.twin.data.qpos)
     return digest.hexdigest()
 
 

@@ -118,8 +118,24 @@ def test_pressing_on_the_table_is_felt(twin) -> None:
     assert np.abs(force[:2]).max() < 10.0
 
 
+def test_the_fingers_are_as_quick_as_real_ones(twin) -> None:
+    """Faster ones would hit the cube instead of grasping it."""
+    before_m = twin.state(0.0).gripper_width_m
+    pose = twin.state(0.0)
+    speeds = []
+    for _ in range(60):
+        twin.follow(PoseCommand(0.0, pose.ee_position_m, pose.ee_quaternion_xyzw, 0.0))
+        twin.advance(1)
+        width_m = twin.state(0.0).gripper_width_m
+        speeds.append((before_m - width_m) / twin.tick_s)
+        before_m = width_m
+    assert 0.1 < max(speeds) < 0.4
+    assert before_m < 0.001
+
+
 def test_time_differences_do_not_depend_on_the_hour(twin) -> None:
-    def episode() -> list[float]:
+    def episode(start_s: float) -> list[float]:
+        twin._start_s = start_s
         twin.reset(np.random.default_rng(0), np.array(twin.config.impedance.posture_rad), 0.08)
         times = []
         for _ in range(50):
@@ -127,7 +143,7 @@ def test_time_differences_do_not_depend_on_the_hour(twin) -> None:
             twin.advance(1)
         return np.diff(times).tolist()
 
-    first = episode()
-    for _ in range(5):
-        assert episode() == first
+    first = episode(0.0)
+    for start_s in (3.0, 1e3, 1e6):
+        assert episode(start_s) == first
     assert sum(first) == pytest.approx(0.49)

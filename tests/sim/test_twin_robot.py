@@ -85,6 +85,22 @@ def test_random_actions_stay_within_the_limits(twin_env, task: str) -> None:
                 assert np.linalg.norm(state.ee_wrench[:3]) < 3.0 * safety.contact_force_n
 
 
+def test_a_reset_forgets_what_was_commanded_before(lift_cube) -> None:
+    """The safety filter measures steps from the previous target, too; that of another episode must not count."""
+
+    def first_target() -> np.ndarray:
+        lift_cube.reset(seed=1)
+        robot = lift_cube.robot
+        far = PoseCommand(robot.clock.now_s(), np.array([0.66, 0.16, 0.26]), GRIPPER_DOWN, 0.05)
+        return robot.send_command(far).ee_position_m
+
+    expected = first_target()
+    lift_cube.reset(seed=2)
+    for _ in range(10):
+        lift_cube.step(np.ones(4, np.float32))
+    np.testing.assert_array_equal(first_target(), expected)
+
+
 def test_limit_hits_reach_the_report(lift_cube) -> None:
     info = {}
     for _ in range(lift_cube.task.episode_steps):
