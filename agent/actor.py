@@ -1,6 +1,8 @@
 """The actor: drives the environment at its rate and streams every transition to the learner."""
 
+import re
 import threading
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -32,11 +34,28 @@ class ActorConfig(Config):
     evaluation_episodes: int = 20
     park_after_s: float = 30.0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not re.fullmatch(r"[\w-]{1,100}", self.name):
+            raise ValueError(f"actor.name {self.name!r} must consist of letters, digits, _ and -")
+        if self.random_steps < 0 or self.evaluate_every < 0 or self.evaluation_episodes < 1:
+            raise ValueError(
+                f"actor.random_steps {self.random_steps} and evaluate_every {self.evaluate_every} must not be "
+                f"negative, and evaluation_episodes {self.evaluation_episodes} must be at least 1"
+            )
+        if not self.park_after_s > 0:
+            raise ValueError(f"actor.park_after_s {self.park_after_s} must be positive")
+
 
 REPORT_KINDS = ("episode", "evaluation")
 """What an actor reports to the learner, which writes it into the journal."""
 EVALUATION_SEED = 1_000_000
 """Evaluation episode i starts from reset seed EVALUATION_SEED + i in every run: all policies meet the same starts."""
+
+
+def episode_seed(seed: int, actor: str, position: int) -> list[int]:
+    """Entropy of what begins at a position of an actor's stream: no two actors and no two episodes share it."""
+    return [seed, zlib.crc32(actor.encode()), position]
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -67,7 +86,7 @@ class Actor:
             policy: Takes the published weights.
             client: The way to the learner.
             spec: Layout of transitions.
-            seed: With the position in the stream it determines every reset and random action.
+            seed: With the actor's name and the position in its stream it determines every reset and random action.
             provenance: Who acts when no human does.
             lockstep: Wait for the learner's allowance before each step. For simulated time only.
             park: Brings the robot to rest.
@@ -124,12 +143,13 @@ class Actor:
     def _episode(self) -> None:
         """One episode. Its number is the position of its first step in the stream: unique, also after a restart."""
         episode = self._client.next_sequence
-        rng = np.random.default_rng([self._seed, episode])
+        rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
         raw, _ = self._env.reset(seed=int(rng.integers(2**31)))
         observation = self._spec.observation(raw)
         step, total, done, info = 0, 0.0, False, {}
         while not done:
-            self._wait_for_turn()
+            if not self._wait_for_turn():
+                return
             self._take_new_weights()
             action = self._act(observation, rng)
             raw, reward, terminated, truncated, info = self._env.step(action)
@@ -158,16 +178,22 @@ class Actor:
             return rng.uniform(-1.0, 1.0, self._spec.action_space.shape).astype(np.float32)
         return self._policy.act(observation, deterministic=False)
 
-    def _wait_for_turn(self) -> None:
-        """Hold in simulated time until the learner allows a step; on hardware, park while it is gone."""
+    def _wait_for_turn(self) -> bool:
+        """Hold in simulated time until the learner allows a step; on hardware, park while it is gone.
+
+        Returns:
+            Whether the episode may go on. After parking it may not: meanwhile the scene may have changed.
+        """
+        parked = False
         while not self._stopping():
             if self._lockstep and self._client.known_steps >= self._client.step_allowance:
                 self._client.wait(timeout_s=0.1)
             elif not self._lockstep and self._client.seconds_since_contact > self._config.park_after_s:
                 self._park()
+                parked = True
                 self._client.wait(timeout_s=0.1)
             else:
-                return
+                return not parked
         raise Interrupted
 
     def _due_after(self, steps: int) -> int:

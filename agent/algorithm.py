@@ -89,6 +89,8 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
         raise InputError(
             f"There is no algorithm {choice.algorithm!r}; give the dotted path of a class, such as agent.sac.SAC."
         ) from None
+    if not (isinstance(algorithm, type) and hasattr(algorithm, "Config")):
+        raise InputError(f"{choice.algorithm!r} is not an algorithm; give a class such as agent.sac.SAC.")
     try:
         return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
     except msgspec.ValidationError as error:

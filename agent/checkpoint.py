@@ -15,6 +15,7 @@ from agent.config import InputError
 
 FORMAT_VERSION = 1
 _TENSORS, _POLICY, _VALUES = "state.safetensors", "policy.safetensors", "state.json"
+_PARTIAL, _OLD = ".partial", ".old"
 
 
 class Checkpoints:
@@ -27,6 +28,11 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 3) -> None:
         self._folder = folder
         self._keep = keep
+        # A process was killed between the two renames of a replacement: put the old one back.
+        for old in folder.glob(f".*{_OLD}"):
+            final = folder / old.name.removeprefix(".").removesuffix(_OLD)
+            if not final.exists():
+                old.rename(final)
 
     def save(
         self,
@@ -44,10 +50,10 @@ class Checkpoints:
             values: Counters and random states, as JSON.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._folder.glob(".*"):  # Of a process that was killed here.
-            shutil.rmtree(leftover)
+        for leftover in (*self._folder.glob(f".*{_PARTIAL}"), *self._folder.glob(f".*{_OLD}")):
+            shutil.rmtree(leftover)  # Of a process that was killed here.
         final = self._folder / f"{environment_steps:09d}"
-        partial = self._folder / f".{final.name}.partial"
+        partial = self._folder / f".{final.name}{_PARTIAL}"
         partial.mkdir()
         save_file(dict(tensors), partial / _TENSORS)
         save_file(dict(policy), partial / _POLICY)
@@ -59,7 +65,7 @@ class Checkpoints:
         if (
             final.exists()
         ):  # The same number of steps: after a resume, or a final save right after a periodic one.
-            old = self._folder / f".{final.name}.old"
+            old = self._folder / f".{final.name}{_OLD}"
             final.rename(old)
             partial.rename(final)
             shutil.rmtree(old)
@@ -107,7 +113,9 @@ def _load(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
     except FileNotFoundError:
         raise InputError(f"{path} is not a checkpoint: it needs {_VALUES} and {name}.") from None
     except (json.JSONDecodeError, SafetensorError) as error:
-        raise InputError(f"Checkpoint {path} is damaged ({error}); use an older one beside it.") from None
+        raise InputError(
+            f"Checkpoint {path} is damaged ({error}); remove that folder to go on from the one before."
+        ) from None
     if values.get("format_version") != FORMAT_VERSION:
         raise InputError(
             f"Checkpoint {path} has format version {values.get('format_version')}, this program reads "

@@ -1,5 +1,6 @@
 """The learner: receives experience, updates the algorithm, publishes the policy. Second hop to the gradient."""
 
+import math
 import threading
 import time
 from typing import Any
@@ -41,6 +42,21 @@ class LearnerConfig(Config):
     lead_steps: int = 20
     device: str = "auto"
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name in (
+            "max_environment_steps", "replay_capacity", "publish_every", "checkpoint_every", "keep_checkpoints",
+            "lead_steps", "threads",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")
+        if self.start_steps < 1:
+            raise ValueError(f"learner.start_steps {self.start_steps} must be at least 1")
+        if not 0 <= self.demonstration_ratio <= 1:
+            raise ValueError(
+                f"learner.demonstration_ratio {self.demonstration_ratio} must lie between 0 and 1"
+            )
 
 
 class Learner:
@@ -91,29 +107,42 @@ class Learner:
         tensors, values = load_checkpoint(path)
         self._algorithm.load_state_dict(tensors)
         self._blocks = values["blocks"]
-        self._replay.set_random_state(values["replay_random_state"])
+        self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._blocks)
 
-    def run(self) -> None:
-        """Learn until the run is complete or a stop is requested; then save and tell the actors."""
+    def run(self) -> bool:
+        """Learn until the run is complete or a stop is requested; then save and tell the actors.
+
+        An error leaves the newest checkpoint as it was: what failed is not saved over what worked.
+
+        Returns:
+            Whether the run is complete.
+
+        Raises:
+            RuntimeError: The receive thread died, or learning diverged.
+        """
         self._publish()
-        try:
-            while not self._stop.is_set() and not self._complete():
-                self._server.raise_if_dead()
-                self._receive()
-                if self._blocks < self._allowed_blocks():
-                    self._update()
-                else:
-                    self._server.wait(timeout_s=0.1)
-                if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
-                    self._write_progress()
+        while not self._stop.is_set() and not self._complete():
+            self._server.raise_if_dead()
             self._receive()
-        finally:
-            self._save()
-            self._write_progress()
+            if self._blocks < self._allowed_blocks():
+                self._update()
+            else:
+                self._server.wait(timeout_s=0.1)
+            if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
+                self._write_progress()
+        self._receive()
+        self._save()
+        self._write_progress()
         if self._complete():
             self._server.stop_actors("the run is complete")
+        return self._complete()
+
+    def collect(self) -> None:
+        """Take in what actors handed over while the server was closing."""
+        self._receive()
+        self._write_progress()
 
     def _complete(self) -> bool:
         config = self._config
@@ -142,6 +171,12 @@ class Learner:
         batch = self._sampler.sample(self._algorithm.utd_ratio, self._algorithm.batch_size)
         self._metrics = self._algorithm.update(batch)
         self._blocks += 1
+        broken = [name for name, value in self._metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise RuntimeError(
+                f"Learning diverged: {', '.join(broken)} is not finite after {self.updates} updates. The checkpoints "
+                "are from before; try a smaller learning rate or critic LayerNorm."
+            )
         if self._blocks % self._config.publish_every == 0:
             self._publish()
         if self.environment_steps - self._saved_at >= self._config.checkpoint_every:
@@ -155,7 +190,7 @@ class Learner:
         values: dict[str, Any] = {
             "blocks": self._blocks,
             "updates": self.updates,
-            "replay_random_state": self._replay.random_state(),
+            "sampler_random_state": self._sampler.random_state(),
         }
         algorithm = self._algorithm
         self._checkpoints.save(

@@ -110,6 +110,15 @@ class MixedSampler:
             )
         return batch
 
+    def random_state(self) -> dict[str, Any]:
+        """State of the sampling of both buffers, as plain values."""
+        return {"online": self._online.random_state(), "demonstrations": self._demonstrations.random_state()}
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on sampling where `random_state` was taken."""
+        self._online.set_random_state(state["online"])
+        self._demonstrations.set_random_state(state["demonstrations"])
+
     def _demonstrated(self, batch_size: int) -> int:
         if len(self._demonstrations) == 0:
             return 0

@@ -70,6 +70,20 @@ class SACConfig(Config):
             raise ValueError(
                 f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1"
             )
+        positive = (
+            "discount",
+            "target_rate",
+            "initial_temperature",
+            "actor_learning_rate",
+            "critic_learning_rate",
+        )
+        for name in (*positive, "temperature_learning_rate"):
+            if not 0 < getattr(self, name) <= 10:
+                raise ValueError(f"{name} {getattr(self, name)} must be positive and sane")
+        if self.discount > 1 or self.target_rate > 1:
+            raise ValueError(f"discount {self.discount} and target_rate {self.target_rate} must be at most 1")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         if self.actor_objective not in ("mean", "min"):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
 
@@ -149,7 +163,8 @@ class SAC:
             "critic": _adam(self.critic.parameters(), config.critic_learning_rate),
             "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
         }
-        self._generator = torch.Generator(device).manual_seed(seed + 1)
+        # On the CPU, so that a checkpoint of one device goes on on another.
+        self._generator = torch.Generator().manual_seed(seed + 1)
         self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
         self._actor_loss = _compiled(self._actor_loss_eager, config.compile, device)
 
@@ -184,8 +199,8 @@ class SAC:
     ) -> dict[str, Tensor]:
         """One step of the critics and their targets; touches nothing of the actor."""
         noise = self._noise(state.shape[0])
-        members = torch.randperm(self.config.critics, generator=self._generator, device=self._device)
-        subset = members[: self.config.target_subset]
+        members = torch.randperm(self.config.critics, generator=self._generator)
+        subset = members[: self.config.target_subset].to(self._device)
         loss, value = self._critic_loss(state, action, reward, next_state, not_terminated, noise, subset)
         self._step("critic", loss)
         with torch.no_grad():
@@ -274,7 +289,7 @@ class SAC:
 
     def _noise(self, rows: int) -> Tensor:
         # Drawn outside the compiled losses: the same numbers with and without compilation, and in checkpoints.
-        return torch.randn(rows, self._actions, generator=self._generator, device=self._device)
+        return torch.randn(rows, self._actions, generator=self._generator).to(self._device)
 
     def _step(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]

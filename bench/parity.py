@@ -1,6 +1,6 @@
 """Is our SAC right? Learning curves beside Stable-Baselines3's, same steps, same evaluation, several seeds each.
 
-    python bench/parity.py [--json FILE] [--plot FILE] [--seeds 3] [--task pendulum|halfcheetah|all]
+    python bench/parity.py [--json FILE] [--plot FILE] [--seeds 3] [--task pendulum|hopper|all]
 
 SAC is plain here (2 critics, 1 update per step, no LayerNorm, no demonstrations), set as Stable-Baselines3 sets it.
 Exit code 1 if at any evaluation point our mean lies outside Stable-Baselines3's seed spread, widened by the spread
@@ -42,8 +42,8 @@ class Setting:
 
 
 SETTINGS = {
-    "pendulum": Setting("Pendulum-v1", 6000, 500, 10),
-    "halfcheetah": Setting("HalfCheetah-v5", 20_000, 2000, 3, start_steps=1000),
+    "pendulum": Setting("Pendulum-v1", 5000, 500, 10),
+    "hopper": Setting("Hopper-v5", 15_000, 1500, 5, start_steps=1000),
 }
 
 
@@ -163,7 +163,11 @@ def main() -> int:
                 started = time.process_time()
                 curves[label].append(train(setting, seed))
                 cpu_s[label] += time.process_time() - started
-                print(f"{name} seed {seed} {label}: final return {curves[label][-1][-1]:.0f}", flush=True)
+                print(
+                    f"{name} seed {seed} {label}:",
+                    *(f"{value:.0f}" for value in curves[label][-1]),
+                    flush=True,
+                )
         ours, peer = (np.array(curves[label]) for label in curves)
         within = compare(ours, peer)
         all_within &= bool(within.all())

@@ -20,9 +20,10 @@ def run(options: argparse.Namespace) -> int:
         config = compose(rest)
         spool = Path("runs") / "spool" / config.actor.name
     actor, client, env = make_actor(config, spool, address(config))
-    on_stop(actor.request_stop, options.supervised)
     try:
-        client.wait_welcome(timeout_s=60.0)
+        if not options.supervised:  # A supervisor knows that the learner comes; a person may have mistyped.
+            client.wait_welcome(timeout_s=60.0)
+        on_stop(actor.request_stop, options.supervised)
         if not config.robot.simulated_time and not prefer_control_loop():
             print(
                 "No real-time permission: the control loop runs at ordinary priority; see journeyman doctor."

@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-# Verb -> (module with `add_arguments`-free `run(overrides, options) -> exit code`, what it does).
+# Verb -> what it does. Each is a module of that name with `run(options) -> exit code`.
 _VERBS = {
     "train": "learn a task: starts learner and actor on this machine, ends with a report",
     "learner": "the learner alone; actors on other machines connect to transport.address",
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 wrong input, 3 the robot needs a human, 130 interrupted.
     """
     parser = argparse.ArgumentParser(
         prog="journeyman",
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported late: `journeyman doctor` must be able to say that torch is broken.
     from agent.config import InputError
     from controllers.config import InputError as RobotSideInputError
+    from robot_env.robot import RobotError
 
     try:
         module = importlib.import_module(f"journeyman.{options.verb}")
@@ -48,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, RobotSideInputError) as error:
         print(f"journeyman {options.verb}: {error}", file=sys.stderr)
         return 2
+    except RobotError as error:
+        print(f"journeyman {options.verb}: {error}", file=sys.stderr)
+        return 3
+    except OSError as error:  # A full disk, a folder that may not be written.
+        print(f"journeyman {options.verb}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130

@@ -42,8 +42,8 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Demonstrations cannot be written to {folder}: {error.strerror}.") from None
-    present = len(list_episodes(folder))
-    if present >= episodes:
+    missing = [number for number in range(episodes) if not _path(folder, number).exists()]
+    if not missing:
         return
     env = make_env(config)
     if not isinstance(env.scene, TwinScene):
@@ -52,20 +52,22 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
             "recorded episodes as demonstrations.folder, or set demonstrations.episodes=0."
         )
     try:
-        numbers = range(present, episodes)
-        for number in track(
-            numbers, f"{config.task.name}: scripted demonstrations", console=Console(stderr=True)
-        ):
+        console = Console(stderr=True)
+        for number in track(missing, f"{config.task.name}: scripted demonstrations", console=console):
             _record_success(env, env.scene, config, folder, number)
     finally:
         env.close()
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.mcap"
 
 
 def _record_success(env: RobotEnv, scene: TwinScene, config: RunConfig, folder: Path, number: int) -> None:
     """One successful episode; failures are discarded and tried again from another start."""
     for attempt in range(_MAX_ATTEMPTS_PER_EPISODE):
         seed = DEMONSTRATION_SEED + 1000 * config.seed + number + 100_000 * attempt
-        if _record(env, scene, config, folder / f"{number:04d}.mcap", seed):
+        if _record(env, scene, config, _path(folder, number), seed):
             return
     raise InputError(
         f"The scripted expert of {config.task.name!r} failed {_MAX_ATTEMPTS_PER_EPISODE} times in a row with "
@@ -101,6 +103,7 @@ def _metadata(env: RobotEnv, config: RunConfig, seed: int) -> dict[str, Any]:
         "robot": config.robot.name,
         "state_names": env.state_names,
         "action_size": config.task.action.size,
+        "joint_names": env.robot.joint_names,
         "operator": "scripted expert",
         "seed": seed,
     }

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import hydra
 import msgspec
@@ -38,7 +38,7 @@ class RobotConfig(Config):
     name: str
     factory: str
     config: dict[str, Any] = {}
-    provenance: str = "twin"
+    provenance: Literal["robot", "twin"] = "twin"
     simulated_time: bool = False
 
 
@@ -55,12 +55,21 @@ class DemonstrationConfig(Config):
     episodes: int = 20
     noise: float = 0.2
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.episodes < 0 or not 0 <= self.noise <= 10:
+            raise ValueError(
+                f"demonstrations.episodes {self.episodes} must not be negative and noise {self.noise} must lie "
+                "between 0 and 10"
+            )
+
 
 class TransportConfig(Config):
     """How learner and actors reach each other.
 
     Attributes:
-        address: ZeroMQ address of the learner; `auto` picks a free port of this machine (`train` only).
+        address: ZeroMQ address of the learner; `auto` is a socket of this machine for `train`, and
+            tcp://127.0.0.1:5488 for `learner` and `actor`.
         keys: Folder with CURVE keys; needed for every address that is not loopback.
     """
 
@@ -79,6 +88,14 @@ class FinalEvaluationConfig(Config):
     episodes: int = 50
     video_episodes: int = 3
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.episodes < 1 or self.video_episodes < 0:
+            raise ValueError(
+                f"evaluation.episodes {self.episodes} must be at least 1, and video_episodes {self.video_episodes} "
+                "must not be negative"
+            )
+
 
 class RunConfig(Config):
     """Everything a run depends on."""
@@ -87,12 +104,16 @@ class RunConfig(Config):
     algorithm: AlgorithmConfig
     robot: RobotConfig
     seed: int = 0
-    run: str | None = None
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()
     demonstrations: DemonstrationConfig = DemonstrationConfig()
     transport: TransportConfig = TransportConfig()
     evaluation: FinalEvaluationConfig = FinalEvaluationConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse seeds that not every generator takes."""
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed {self.seed} must lie between 0 and 2147483647")
 
 
 def compose(overrides: Sequence[str]) -> RunConfig:
@@ -120,15 +141,16 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         InputError: The file is missing or belongs to another version, or an override does not fit.
     """
     try:
-        stored = yaml.safe_load(path.read_text())
+        stored = OmegaConf.create(path.read_text())
+        merged = OmegaConf.merge(stored, OmegaConf.from_dotlist(list(overrides)))
+        plain = OmegaConf.to_container(merged, resolve=True)
     except FileNotFoundError:
         raise InputError(
             f"{path.parent} is not a run directory: it has no {path.name}; choose one below runs/, or leave out run=."
         ) from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} cannot be read: {_one_line(error)}") from None
-    merged = OmegaConf.merge(OmegaConf.create(stored), OmegaConf.from_dotlist(list(overrides)))
-    return _freeze(OmegaConf.to_container(merged, resolve=True), f"{path}: ")
+    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise InputError(f"{path} with {list(overrides)} cannot be read: {_one_line(error)}") from None
+    return _freeze(plain, f"{path}: ")
 
 
 def write_config(config: RunConfig, path: Path) -> None:

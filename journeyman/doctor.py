@@ -134,7 +134,7 @@ def _compiler() -> Check:
         return Check("C++ compiler", Verdict.WARN, finding, "Put the virtual environment elsewhere.")
     if not missing:
         return Check("C++ compiler", Verdict.OK, f"{compiler} with Python headers")
-    finding = f"torch.compile misses {' and '.join(missing)}: learning on the CPU is about half as fast"
+    finding = f"torch.compile misses {' and '.join(missing)}: algorithm.config.compile=true will fail"
     return Check("C++ compiler", Verdict.WARN, finding, f"sudo apt-get install {' '.join(missing)}")
 
 

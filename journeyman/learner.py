@@ -3,53 +3,91 @@
 import argparse
 from pathlib import Path
 
+import msgspec
+
 from agent.config import InputError
-from journeyman.config import RunConfig, compose, write_config
+from journeyman.collect import record_demonstrations
+from journeyman.config import RunConfig, compose, read_config, write_config
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import check, make_learner
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
+INTERRUPTED = 130
+_FIXED = ("task", "algorithm", "robot", "seed")
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
-    config, directory = open_or_create(options.overrides, remember=not options.supervised)
-    if options.supervised and not config.robot.simulated_time:
+    config, directory = open_or_create(options.overrides, options.supervised)
+    if not options.supervised:
+        record_missing_demonstrations(config, directory)
+    elif not config.robot.simulated_time:
         yield_to_control_loop()  # Before torch starts its threads, which inherit it.
     learner, server = make_learner(config, directory, address(config))
     on_stop(learner.request_stop, options.supervised)
     try:
         print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)
-        learner.run()
+        complete = learner.run()
     finally:
         server.close()
-    print(
-        f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
-    )
-    return 0
+    learner.collect()
+    done = f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
+    print(f"Complete: {done}" if complete else f"Stopped at {done}")
+    return 0 if complete else INTERRUPTED
 
 
-def open_or_create(overrides: list[str], remember: bool = True) -> tuple[RunConfig, RunDirectory]:
+def open_or_create(overrides: list[str], supervised: bool = False) -> tuple[RunConfig, RunDirectory]:
     """Resume the run that `run=DIR` names, or begin a new one. No folder is made for what cannot be run.
 
-    Args:
-        overrides: Hydra overrides, `run=DIR` among them or not.
-        remember: Whether a resumed run keeps the other overrides, for all its processes and later resumes.
+    A resumed run keeps the other overrides for later resumes, and is held by this process; under a supervisor it
+    is held already, and the overrides are for this process alone.
 
     Raises:
-        InputError: Something in the configuration is wrong.
+        InputError: Something in the configuration is wrong, or another process has the run.
     """
     folder, rest = split_run(overrides)
-    if folder is not None:
-        directory, config = RunDirectory.open(folder, rest)
+    if folder is None:
+        config = with_absolute_paths(compose(rest))
         check(config)
-        if rest and remember:
-            write_config(config, directory.config)
+        directory = RunDirectory.create(config)
+        directory.hold()
         return config, directory
-    config = compose(rest)
+    directory, stored = RunDirectory.open(folder, [])
+    if not supervised:
+        directory.hold()
+    config = with_absolute_paths(read_config(directory.config, rest))
+    changed = [key for key in _FIXED if getattr(config, key) != getattr(stored, key)]
+    if changed:
+        raise InputError(
+            f"{', '.join(changed)} cannot change within a run, whose data and networks depend on it: leave out the "
+            "override, or begin a new run."
+        )
     check(config)
-    return config, RunDirectory.create(config)
+    if rest and not supervised:
+        write_config(config, directory.config)
+    return config, directory
+
+
+def record_missing_demonstrations(config: RunConfig, directory: RunDirectory) -> None:
+    """Let the scripted expert record what the configuration asks for and does not name a folder of."""
+    wanted = config.demonstrations
+    if wanted.episodes and wanted.folder is None:
+        record_demonstrations(config, directory.demonstrations, wanted.episodes)
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The same configuration, fit to be resumed from another folder."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).absolute())
+
+    demonstrations, transport = config.demonstrations, config.transport
+    return msgspec.structs.replace(
+        config,
+        demonstrations=msgspec.structs.replace(demonstrations, folder=absolute(demonstrations.folder)),
+        transport=msgspec.structs.replace(transport, keys=absolute(transport.keys)),
+    )
 
 
 def split_run(overrides: list[str]) -> tuple[Path | None, list[str]]:

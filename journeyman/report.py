@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 def write_report(config: RunConfig, directory: RunDirectory) -> str:
     """Write `report/` and say in a few lines what is in it."""
+    sent, stored = _count_transitions(config, directory)  # First: it says so if the run is in use.
     folder = directory.report
     folder.mkdir(exist_ok=True)
     evaluation, film_note = _evaluate_and_film(config, directory, folder)
@@ -41,7 +42,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     _plot(journal, evaluation, config, folder / "learning_curve.png")
     for source in (directory.config, directory.versions):
         shutil.copy(source, folder / source.name)
-    summary = _summary(config, directory, journal, evaluation)
+    summary = _summary(config, journal, evaluation) | {"transitions_sent": sent, "transitions_stored": stored}
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return f"{describe(evaluation)}.\nReport: {folder}/learning_curve.png, summary.json, {film_note}"
 
@@ -67,9 +68,7 @@ def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path)
     return evaluation, path.name if wanted else "no video was asked for"
 
 
-def _summary(
-    config: RunConfig, directory: RunDirectory, journal: list[dict[str, Any]], evaluation: Evaluation
-) -> dict[str, Any]:
+def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
     learner: dict[str, Any] = next((e for e in reversed(journal) if e["kind"] == "learner"), {})
     sessions = [e for e in journal if e["kind"] == "session"]
     episodes = [e for e in journal if e["kind"] == "episode"]
@@ -91,32 +90,33 @@ def _summary(
         "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
         "updates": learner.get("updates", 0),
-        "transitions_sent": _transitions_sent(config, directory),
-        "transitions_stored": steps,
         "missed_deadlines": sum(e["missed_deadlines"] for e in _last_per_actor(episodes)),
         "limit_hits": [e["limit_hits"] for e in _last_per_actor(episodes)],
     }
 
 
-def _transitions_sent(config: RunConfig, directory: RunDirectory) -> int:
-    """Transitions that the actors of this machine handed over, by their own numbering.
+def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
+    """Transitions that actors handed over, by their own numbering, and transitions that the learner stored.
 
-    Independent of what the learner counts: a stream numbers transitions and reports together, so transitions are
-    what remains of the numbers without the reports.
+    The two are independent: a stream numbers transitions and reports together, so what was handed over is what
+    remains of the numbers without the reports. What an actor of another machine still spools is not seen here.
+
+    Raises:
+        InputError: The run is in use.
     """
     env = make_env(config)
     dtype = make_spec(env).dtype
     env.close()
     log = RecordLog.open(directory.replay_log, dtype)
     reports = sum(frame.kind is FrameKind.REPORT for frame in log.frames())
-    total = -reports
+    sent = sum(log.cursors.values()) - reports
     for folder in directory.spools():
         spool = Spool(folder, dtype)
-        stored_below = log.cursors.get(spool.stream, 0)
-        total += stored_below + spool.records_from(stored_below)
+        sent += spool.records_from(log.cursors.get(spool.stream, 0))
         spool.close()
+    stored = log.record_count
     log.close()
-    return total
+    return sent, stored
 
 
 def _last_per_actor(episodes: list[dict[str, Any]]) -> list[dict[str, Any]]:

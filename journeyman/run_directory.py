@@ -1,6 +1,7 @@
 """One folder per run: everything needed to resume, evaluate and report it."""
 
 import json
+import os
 import platform
 from datetime import datetime
 from importlib import metadata
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from agent.checkpoint import Checkpoints
 from agent.config import InputError
+from agent.record_log import lock
 from journeyman import __version__
 from journeyman.config import RunConfig, read_config, write_config
 
@@ -50,8 +52,7 @@ class RunDirectory:
         name = f"{stamp}_{config.task.name}_{config.algorithm.name}_seed{config.seed}"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            path = _unused(root / name)
-            path.mkdir()
+            path = _make_unused(root / name)
             run = cls(path)
             write_config(config, run.config)
             run.versions.write_text(json.dumps(versions(), indent=1))
@@ -59,6 +60,15 @@ class RunDirectory:
         except OSError as error:
             raise InputError(f"No run can be written below {root.absolute()}: {error.strerror}.") from None
         return run
+
+    def hold(self) -> None:
+        """Keep the run to this process until it ends: two learners of one run would spoil it.
+
+        Raises:
+            InputError: Another process has it.
+        """
+        path = self.path / "lock"
+        lock(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), path)
 
     @classmethod
     def open(cls, path: Path, overrides: list[str]) -> tuple["RunDirectory", RunConfig]:
@@ -68,13 +78,12 @@ class RunDirectory:
             InputError: It is none, or was written by an incompatible version.
         """
         run = cls(path.resolve())
-        config_error = None
         try:
-            written = json.loads(run.versions.read_text())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            config_error = f"{path} is not a run directory: versions.json is missing; choose one below runs/."
-        if config_error:
-            raise InputError(config_error)
+            written = dict(json.loads(run.versions.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise InputError(
+                f"{path} is not a run directory: its versions.json is missing or damaged; choose one below runs/."
+            ) from None
         if written.get("format_version") != FORMAT_VERSION:
             raise InputError(
                 f"Run {path} was written in format {written.get('format_version')} by journeyman "
@@ -96,15 +105,22 @@ def versions() -> dict[str, str | int]:
     }
 
 
-def _unused(path: Path) -> Path:
-    """`path`, or with a number behind it: two runs may start in the same second."""
-    candidates = (path if n == 1 else path.with_name(f"{path.name}_{n}") for n in range(1, 1000))
-    return next(p for p in candidates if not p.exists())
+def _make_unused(path: Path) -> Path:
+    """Make `path`, or with a number behind it: two runs may start in the same second."""
+    number = 1
+    while True:
+        candidate = path if number == 1 else path.with_name(f"{path.name}_{number}")
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return candidate
 
 
 def _point(link: Path, target: Path) -> None:
     """Let a symbolic link point at a run, atomically."""
-    fresh = link.with_name(f".{link.name}.new")
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target.name)
     fresh.replace(link)

@@ -5,50 +5,51 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.journal import Journal
-from journeyman.collect import record_demonstrations
 from journeyman.config import RunConfig
-from journeyman.learner import open_or_create
+from journeyman.learner import INTERRUPTED, open_or_create, record_missing_demonstrations
 from journeyman.live import LiveView
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
 
 _MAX_RESTARTS = 5
 _STOP_TIMEOUT_S = 30.0
-_WRONG_INPUT = 2
+_FAREWELL_S = 10.0
+_RESTART_WINDOW_S = 600.0
+_WRONG_INPUT, _NEEDS_HUMAN = 2, 3
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on with `run=DIR`, then evaluate and report."""
     config, directory = open_or_create(options.overrides)
     started_s = time.monotonic()
-    _record_demonstrations(config, directory)
+    record_missing_demonstrations(config, directory)
     print(f"Run {directory.path}", flush=True)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
-    if code == _WRONG_INPUT:
-        return code
+    if code and directory.checkpoints().newest() is None:
+        return code  # There is nothing to report on.
     try:
         summary = write_report(config, directory)
     except KeyboardInterrupt:
         print(f"No report. Write it with: journeyman report run={directory.path}")
-        return 130
+        return INTERRUPTED
     print(summary)
     return code
 
 
-def _record_demonstrations(config: RunConfig, directory: RunDirectory) -> None:
-    """Let the scripted expert record what the configuration asks for and does not name a folder of."""
-    wanted = config.demonstrations
-    if wanted.episodes and wanted.folder is None:
-        record_demonstrations(config, directory.demonstrations, wanted.episodes)
+def _environment() -> dict[str, str]:
+    """For the child processes: this very package, whatever folders the user's directory holds; one thread each."""
+    package = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
 
 
 @dataclass
@@ -58,9 +59,8 @@ class _Child:
     verb: str
     command: list[str]
     log: Path
-    restarts: int = 0
+    restarts_s: list[float] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
-    exits: list[int] = field(default_factory=list)
 
     def start(self) -> None:
         """Start, or start again."""
@@ -73,7 +73,7 @@ class _Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+                env=_environment(),
             )
 
     def ended(self) -> int | None:
@@ -81,14 +81,19 @@ class _Child:
         assert self.process is not None
         return self.process.poll()
 
-    def stop(self) -> None:
-        """Ask it to end, wait, and insist."""
+    def wait(self, timeout_s: float) -> int | None:
+        """Exit code once it has ended, or None if it runs on."""
         assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
-        try:
-            self.process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.process.wait(timeout_s)
+        return None
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and insist. Nothing happens where it has ended or never started."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        if self.wait(_STOP_TIMEOUT_S) is None:
             self.process.kill()
             self.process.wait()
 
@@ -100,38 +105,48 @@ class _Child:
 
 def _supervise(config: RunConfig, directory: RunDirectory) -> int:
     """Keep both processes alive until the learner says that the run is complete, or a person stops it."""
-    address = config.transport.address
-    if address == "auto":
-        address = f"tcp://127.0.0.1:{_free_port()}"
-    children = [_child(verb, directory, address) for verb in ("learner", "actor")]
-    learner, actor = children
-    view = LiveView(config, directory)
-    code = 0
     # A terminal's hang-up and a service manager's stop mean the same as Ctrl-C.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
-    try:
-        with view:
-            for child in children:
-                child.start()
-            while learner.ended() != 0:
-                for child in children:
-                    _restart_if_ended(child, view)
-                view.refresh()
-                time.sleep(0.25)
-            view.refresh()
-            _wait_for_exit(actor)
-    except KeyboardInterrupt:
-        print(f"Stopping. Go on later with: journeyman train run={directory.path}", flush=True)
-        code = 130
-    except _ChildFailed as failure:
-        print(f"journeyman train: {failure}", file=sys.stderr)
-        code = failure.code
-    finally:
-        # The actor first, so that the learner can store and acknowledge its last transitions.
-        for child in (actor, learner):
-            if child.process is not None:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _raise_interrupt)
+    with tempfile.TemporaryDirectory(prefix="journeyman-") as private:
+        address = config.transport.address
+        if address == "auto":
+            address = f"ipc://{private}/learner"  # Only this user may open the folder.
+        learner, actor = (_child(verb, directory, address) for verb in ("learner", "actor"))
+        try:
+            with LiveView(config, directory) as view:
+                _watch(learner, actor, view)
+        except KeyboardInterrupt:
+            print(f"Stopping. Go on later with: journeyman train run={directory.path}", flush=True)
+            return INTERRUPTED
+        except _ChildFailed as failure:
+            print(f"journeyman train: {failure}", file=sys.stderr)
+            return failure.code
+        finally:
+            # The actor first, so that the learner can store and acknowledge its last transitions.
+            for child in (actor, learner):
                 child.stop()
-    return code
+    return 0
+
+
+def _watch(learner: _Child, actor: _Child, view: LiveView) -> None:
+    """Return when the run is complete and both have ended.
+
+    Raises:
+        _ChildFailed: A process cannot do its work.
+    """
+    learner.start()
+    actor.start()
+    while learner.ended() != 0:
+        _restart_if_ended(learner, view)
+        # An actor that ended well was told to by a learner that is about to end, or by somebody else's signal.
+        if actor.ended() == 0 and learner.wait(_STOP_TIMEOUT_S) == 0:
+            break
+        _restart_if_ended(actor, view)
+        view.refresh()
+        time.sleep(0.25)
+    view.refresh()
+    actor.wait(_FAREWELL_S)
 
 
 class _ChildFailed(Exception):  # noqa: N818 - carries an exit code, is no error of ours
@@ -147,34 +162,24 @@ def _child(verb: str, directory: RunDirectory, address: str) -> _Child:
 
 
 def _restart_if_ended(child: _Child, view: LiveView) -> None:
-    """A process that ended with an error is started again: it resumes from what is on disk."""
+    """A process that ended before the run is complete is started again: it resumes from what is on disk."""
     code = child.ended()
-    if code is None or code == 0:
+    if code is None:
         return
-    if code == _WRONG_INPUT:
-        raise _ChildFailed(child.last_words(), _WRONG_INPUT)
-    if child.restarts >= _MAX_RESTARTS:
-        raise _ChildFailed(f"The {child.verb} failed {_MAX_RESTARTS + 1} times; see {child.log}.", 1)
-    child.restarts += 1
+    if code in (_WRONG_INPUT, _NEEDS_HUMAN):
+        raise _ChildFailed(child.last_words(), code)
     reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {child.last_words()}"
-    view.message(f"The {child.verb} ended by {reason}; restart {child.restarts} of {_MAX_RESTARTS}.")
+    now_s = time.monotonic()
+    child.restarts_s = [at_s for at_s in child.restarts_s if now_s - at_s < _RESTART_WINDOW_S]
+    if len(child.restarts_s) >= _MAX_RESTARTS:
+        raise _ChildFailed(f"The {child.verb} keeps failing, last by {reason}; see {child.log}.", 1)
+    child.restarts_s.append(now_s)
+    view.message(f"The {child.verb} ended by {reason}; restart {len(child.restarts_s)} of {_MAX_RESTARTS}.")
     child.start()
-
-
-def _wait_for_exit(child: _Child) -> None:
-    assert child.process is not None
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.process.wait(_STOP_TIMEOUT_S)
 
 
 def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _note_costs(directory: RunDirectory, started_s: float) -> None:

@@ -1,5 +1,6 @@
 """Builds the parts of a run from its configuration, in one visible place each."""
 
+import json
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
-from agent.actor import REPORT_KINDS, Actor
+from agent.actor import REPORT_KINDS, Actor, episode_seed
 from agent.algorithm import load_algorithm, make_policy
 from agent.config import InputError
 from agent.journal import Journal, JournalReader
@@ -24,6 +25,10 @@ from journeyman.config import RunConfig
 from journeyman.run_directory import RunDirectory
 from robot_env.env import RobotEnv
 from robot_env.episodes import Episode, load_demonstrations
+from robot_env.task import Task
+
+# Parts of a task that decide what the numbers of a transition mean.
+_MEANING = ("action", "observation", "reward", "control_rate_hz")
 
 
 def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
@@ -37,7 +42,10 @@ def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
         factory = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"robot.factory {config.robot.factory!r} cannot be loaded: {error}.") from None
-    return factory(config.task, config.robot.config, render)
+    env = factory(config.task, config.robot.config, render) if callable(factory) else None
+    if not isinstance(env, RobotEnv):
+        raise InputError(f"robot.factory {config.robot.factory!r} makes no environment; name one that does.")
+    return env
 
 
 def make_spec(env: RobotEnv) -> TransitionSpec:
@@ -55,6 +63,8 @@ def make_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError
     except RuntimeError:
         raise InputError(
             f"learner.device {name!r} is not a device; choose auto, cpu, cuda or cuda:N."
@@ -116,10 +126,12 @@ def make_actor(config: RunConfig, spool: Path, address: str) -> tuple[Actor, Act
     torch.set_num_threads(1)
     env = make_env(config)
     spec = make_spec(env)
-    policy = make_policy(config.algorithm, spec, config.seed)
     client = ActorClient(
         address, config.actor.name, spec, task_description(config), spool, keys=_client_keys(config)
     )
+    # A restarted actor must not explore with the same noise again.
+    entropy = np.random.SeedSequence(episode_seed(config.seed, config.actor.name, client.next_sequence))
+    policy = make_policy(config.algorithm, spec, int(entropy.generate_state(1)[0]))
     actor = Actor(
         config.actor,
         env,
@@ -135,7 +147,7 @@ def make_actor(config: RunConfig, spool: Path, address: str) -> tuple[Actor, Act
 
 
 def task_description(config: RunConfig) -> dict[str, str]:
-    """What learner and actor must agree on, field by field: the whole task."""
+    """What learner and actor must agree on, field by field: the whole task, and the networks."""
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: object) -> None:
@@ -146,6 +158,7 @@ def task_description(config: RunConfig) -> dict[str, str]:
             flat[prefix] = str(value)
 
     walk("task", msgspec.to_builtins(config.task))
+    walk("algorithm", msgspec.to_builtins(config.algorithm))
     return flat
 
 
@@ -166,8 +179,28 @@ def read_demonstrations(
     """
     if folder is None:
         return np.zeros(0, spec.dtype)
-    episodes = load_demonstrations(folder, env.state_names, env.task.action.size)
-    return episode_records(episodes[: config.demonstrations.episodes], spec)
+    images = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
+    episodes = load_demonstrations(folder, env.state_names, env.task.action.size, images)
+    wanted = config.demonstrations.episodes
+    if len(episodes) < wanted:
+        raise InputError(
+            f"{folder} holds {len(episodes)} demonstrations, but demonstrations.episodes is {wanted}: record more with "
+            f"journeyman collect, or set demonstrations.episodes={len(episodes)}."
+        )
+    for episode in episodes[:wanted]:
+        _refuse_other_meaning(folder, episode, config.task)
+    return episode_records(episodes[:wanted], spec)
+
+
+def _refuse_other_meaning(folder: Path, episode: Episode, task: Task) -> None:
+    """Same sizes are not enough: actions, states and rewards of a demonstration must mean what the task's do."""
+    ours, theirs = (json.loads(msgspec.json.encode(t)) for t in (task, episode.metadata.task))
+    for key in _MEANING:
+        if theirs.get(key) != ours[key]:
+            raise InputError(
+                f"Demonstrations in {folder} were recorded with task.{key} = {theirs.get(key)}, this run has "
+                f"{ours[key]}: record them again, or use the same task."
+            )
 
 
 def episode_records(episodes: Sequence[Episode], spec: TransitionSpec) -> Records:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agent.actor import Actor, ActorConfig
-from agent.checkpoint import Checkpoints
+from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import InputError
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner, LearnerConfig
@@ -136,7 +136,7 @@ class Rig:
         parked = []
         actor = Actor(
             config, env, policy, client, SPEC,
-            seed=number, provenance=Provenance.TWIN, lockstep=lockstep, park=lambda: parked.append(True),
+            seed=5, provenance=Provenance.TWIN, lockstep=lockstep, park=lambda: parked.append(True),
         )  # fmt: skip
         actor.test = (env, policy, client, parked)
         self.actors.append(actor)
@@ -211,6 +211,15 @@ def test_no_stored_next_observation_belongs_to_another_episode_with_two_actors(t
         assert np.array_equal(~same_episode, boundaries[:-1])
 
 
+def test_two_actors_of_one_seed_do_not_act_alike(tmp_path):
+    rig = Rig(tmp_path)
+    rig.actor(0, random_steps=1000), rig.actor(1, random_steps=1000)
+    rig.run()
+    rows = rig.stored()
+    assert len(np.unique(rows["action"], axis=0)) == len(rows)
+    assert not set(rig.actors[0].test[0].resets) & set(rig.actors[1].test[0].resets)
+
+
 def test_what_was_executed_is_stored(tmp_path):
     rig = Rig(tmp_path)
     rig.actor(random_steps=0)
@@ -266,6 +275,69 @@ def test_a_learner_killed_after_its_checkpoint_catches_up(tmp_path):
     assert again.algorithm.updates == 300
 
 
+def test_divergence_is_an_error_and_saves_nothing(tmp_path):
+    rig = Rig(tmp_path)
+    rig.actor()
+    update = rig.algorithm.update
+
+    def diverging(batch):
+        metrics = update(batch)
+        return {"critic_loss": float("nan")} if rig.algorithm.updates > 200 else metrics
+
+    rig.algorithm.update = diverging
+    with pytest.raises(RuntimeError, match="critic_loss is not finite"):
+        rig.run()
+    for path in Checkpoints(tmp_path / "checkpoints").all():
+        assert load_checkpoint(path)[0]["updates"] <= 200
+
+
+def test_parked_without_a_learner_and_a_new_episode_when_it_is_back(tmp_path):
+    """The robot may have been moved meanwhile: acting on the observation from before would be wrong."""
+    server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK)
+    client = ActorClient(server.address, "actor-0", SPEC, TASK, tmp_path / "spool")
+    parked, gone, acted = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    class Silent:
+        """The client, as if the learner had not been heard from while `gone` is set."""
+
+        def __getattr__(self, name):
+            return getattr(client, name)
+
+        @property
+        def seconds_since_contact(self):
+            return 1e9 if gone.is_set() else 0.0
+
+    env = OriginEnv()
+    episodes = []
+    step = env.step
+
+    def counted(action):
+        episodes.append(env.episode)
+        if len(episodes) == 3:
+            gone.set()
+        acted.release()
+        return step(action)
+
+    env.step = counted
+    actor = Actor(
+        ActorConfig(random_steps=0, evaluate_every=0), env, RememberingPolicy(), Silent(), SPEC,
+        seed=1, provenance=Provenance.TWIN, lockstep=False, park=parked.set,
+    )  # fmt: skip
+    thread = threading.Thread(target=actor.run)
+    server.publish(0, encode_weights({"updates": torch.tensor(0.0)}))
+    thread.start()
+    assert parked.wait(30)
+    assert len(episodes) == 3
+    gone.clear()
+    for _ in range(6):
+        assert acted.acquire(timeout=30)
+    actor.request_stop()
+    thread.join(30)
+    assert episodes[3] > episodes[2]
+    client.close()
+    server.close()
+
+
 def test_evaluation_is_deterministic_reported_and_not_stored(tmp_path):
     rig = Rig(tmp_path)
     _, policy, _, _ = rig.actor(evaluate_every=50, evaluation_episodes=3).test
@@ -292,12 +364,14 @@ def test_no_step_before_the_first_weights(tmp_path):
     thread = threading.Thread(target=actor.run)
     thread.start()
     client.wait_welcome(10)
+    assert not env.resets
     server.publish(7, encode_weights({"updates": torch.tensor(7.0)}))
     while server.poll() is None:
+        assert thread.is_alive()  # RememberingPolicy ends it if it acts without weights.
         server.wait(1.0)
     actor.request_stop()
     thread.join(30)
-    assert policy.loaded[0] == 7.0  # RememberingPolicy fails on acting without weights.
+    assert policy.loaded == [7.0]
     client.close()
     server.close()
 

@@ -65,6 +65,13 @@ def test_a_crash_while_saving_leaves_a_complete_newest(tmp_path, monkeypatch, ca
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_replacement_killed_between_its_renames_is_undone(tmp_path):
+    path = Checkpoints(tmp_path).save(1, TENSORS, POLICY, {"blocks": 1})
+    path.rename(tmp_path / ".000000001.old")
+    (tmp_path / ".000000001.partial").mkdir()
+    assert load_checkpoint(Checkpoints(tmp_path).newest())[1]["blocks"] == 1
+
+
 def test_none_yet(tmp_path):
     assert Checkpoints(tmp_path / "absent").newest() is None
 

@@ -94,6 +94,19 @@ def test_sampling_is_uniform_and_resumes_where_it_was(spec, make_records):
     assert np.array_equal(other.draw(5), expected)
 
 
+def test_both_buffers_resume_sampling_where_they_were(spec, make_records):
+    def make_sampler(seed):
+        buffers = [ReplayBuffer(spec, 64, seed + i) for i in range(2)]
+        for buffer in buffers:
+            buffer.append(make_records(64))
+        return MixedSampler(spec, *buffers, 0.5, CPU)
+
+    first, second = make_sampler(0), make_sampler(10)
+    first.sample(2, 8)
+    second.set_random_state(first.random_state())
+    assert torch.equal(first.sample(2, 8)["reward"], second.sample(2, 8)["reward"])
+
+
 def _spec_and_maker():
     """hypothesis does not mix with function-scoped fixtures."""
     import gymnasium
