@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import re
+import secrets
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,10 +26,28 @@ class RunDirectory:
         self.path = path
         self.config = path / "config.yaml"
         self.versions = path / "versions.json"
+        self.run_id = path / "run_id"
         self.journal = path / "journal.jsonl"
         self.replay_log = path / "replay.log"
         self.demonstrations = path / "demonstrations"
         self.report = path / "report"
+
+    def identity(self) -> bytes:
+        """16 bytes by which actors tell this run from others.
+
+        Raises:
+            InputError: The file that holds them is missing or damaged.
+        """
+        try:
+            digits = self.run_id.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            digits = ""
+        if not re.fullmatch("[0-9a-f]{32}", digits):
+            raise InputError(
+                f"{self.run_id} is missing or does not hold 32 hexadecimal digits; restore it from a copy, "
+                "or begin a new run."
+            )
+        return bytes.fromhex(digits)
 
     def spool(self, actor: str) -> Path:
         """Where an actor of this machine keeps what is not yet acknowledged."""
@@ -55,6 +75,7 @@ class RunDirectory:
             path = _make_unused(root / name)
             run = cls(path)
             write_config(config, run.config)
+            run.run_id.write_text(secrets.token_hex(16))
             run.versions.write_text(json.dumps(versions(), indent=1))
             _point(root / "latest", path)
         except OSError as error:

@@ -3,7 +3,7 @@
 #
 #   tools/bootstrap.sh venv DIR            find a Python and make the virtual environment DIR
 #   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies
-#   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering and compiling are there
+#   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering are there
 #
 # Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from).
 set -eu
@@ -120,11 +120,6 @@ with mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8) as rende
     return 1
 }
 
-has_python_headers() {
-    "$python" -c "import pathlib, sys, sysconfig
-sys.exit(not pathlib.Path(sysconfig.get_path('include'), 'Python.h').exists())"
-}
-
 check_system() {
     python="$1/bin/python"
     [ "$(uname)" = Linux ] || return 0
@@ -132,14 +127,6 @@ check_system() {
     can_render || apt_install libosmesa6 || apt_install libegl1 libgl1 || true
     can_render || say "WARNING: nothing here can render without a screen: no camera images, no videos, and the tests" \
         "of both fail. Run this, then make again: sudo apt-get install libosmesa6   (or: libegl1 libgl1)"
-    missing=""
-    command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 || missing="g++"
-    has_python_headers || missing="$missing python$(version_of "$python")-dev"
-    # shellcheck disable=SC2086  # $missing is a list
-    if [ -n "$missing" ] && ! apt_install $missing; then
-        say "Note: torch.compile misses a C++ compiler or Python's headers, so learning on the CPU is about half as" \
-            "fast. Run this for the full speed: sudo apt-get install" $missing
-    fi
 }
 
 [ $# -ge 2 ] || fail "usage: tools/bootstrap.sh venv|install|system DIR [EXTRA]"

@@ -1,4 +1,8 @@
 import math
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
 
 import gymnasium
 import msgspec
@@ -12,6 +16,15 @@ from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
 
 CPU = torch.device("cpu")
+# torch hands its paths to the compiler without quotes, so a folder with spaces is no place to compile in.
+COMPILES = (
+    bool(shutil.which("g++"))
+    and Path(sysconfig.get_path("include"), "Python.h").exists()
+    and " " not in sys.prefix
+)
+needs_compiler = pytest.mark.skipif(
+    not COMPILES, reason="torch.compile needs g++ and Python.h, in a path without spaces"
+)
 
 
 def make_sac(spec, seed=0, **changes):
@@ -179,7 +192,7 @@ def test_actor_climbs_the_value(spec, make_batch):
     assert value() > before
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
 def test_save_and_load_continue_bit_for_bit(spec, make_batch, compiled):
     first = make_sac(spec, seed=1, compile=compiled)
     for seed in range(3):
@@ -194,6 +207,7 @@ def test_save_and_load_continue_bit_for_bit(spec, make_batch, compiled):
     assert same(one, two)
 
 
+@needs_compiler
 def test_compiled_and_eager_losses_agree(spec, make_batch):
     eager, compiled = make_sac(spec), make_sac(spec, compile=True)
     batch = make_batch(16)
@@ -243,6 +257,12 @@ def test_wrong_configuration_is_one_sentence_with_the_choices():
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.Nothing"))
     with pytest.raises(InputError, match="target_subset 3 must lie between 1 and critics 2"):
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.SAC", config={"target_subset": 3}))
+
+
+def test_compiling_without_a_compiler_is_refused(spec, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(InputError, match=r"C\+\+ compiler.*compile=false"):
+        make_sac(spec, compile=True)
 
 
 def test_images_and_other_action_ranges_are_refused():
