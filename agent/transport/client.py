@@ -15,8 +15,8 @@ class ActorClient:
     """Hands transitions and reports to the learner exactly once each, and takes its newest weights.
 
     What is handed over is on disk when `send` returns and goes out from there, again and again until the
-    learner has stored it, be it from the next process that opens the same spool. All methods may be called
-    from any thread.
+    learner has stored it, be it from the next process that opens the same spool. A learner of another run gets
+    none of it: its run begins with a new stream. All methods may be called from any thread.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ActorClient:
         check_exposure(address, keys)
         self._address = address
         self._spool = Spool(spool_directory, spec.dtype)
-        self._told = Told(acknowledged=self._spool.oldest_sequence)
+        self._told = Told(acknowledged=self._spool.acknowledged)
         self._seen_changes = 0
         self._taken_weights: tuple[int, bytes] | None = None
         self._closed = False
@@ -66,7 +66,7 @@ class ActorClient:
         """Wait until the learner takes this actor.
 
         Raises:
-            InputError: It refuses, or nobody answers.
+            InputError: It refuses, nobody answers, or the spool holds items of another run.
         """
         told = self._told
         with told.changed:
@@ -118,21 +118,27 @@ class ActorClient:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the learner has stored everything handed over so far; return whether it has."""
-        target = self._spool.next_sequence
-        told = self._told
+        told, spool = self._told, self._spool
         with told.changed:
-            told.changed.wait_for(lambda: told.acknowledged >= target or told.error is not None, timeout_s)
-            return told.acknowledged >= target
+            stream, target = spool.stream, spool.next_sequence
+
+            def stored() -> bool:
+                # A new stream begins only when all of the one before is stored.
+                return told.acknowledged >= target or spool.stream != stream
+
+            told.changed.wait_for(lambda: stored() or told.error is not None, timeout_s)
+            return stored()
 
     @property
     def next_sequence(self) -> int:
-        """Items handed over since the stream began, in earlier processes too."""
+        """Items handed over since the stream began, in earlier processes of the run too."""
         return self._spool.next_sequence
 
     @property
     def unacknowledged(self) -> int:
         """Transitions handed over that the learner is not known to have stored."""
-        return self._spool.records_from(self._told.acknowledged)
+        with self._told.changed:
+            return self._spool.records_from(self._told.acknowledged)
 
     @property
     def environment_steps(self) -> int:

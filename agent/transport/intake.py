@@ -49,7 +49,7 @@ class Intake:
     def join(self, stream: bytes, oldest_sequence: int) -> int:
         """A stream begins or goes on; return the number of the item it is to send next.
 
-        What lies below `oldest_sequence` nobody has any more: it was stored elsewhere, in another run.
+        What lies below `oldest_sequence` nobody has any more: it was stored, in a log that has since lost it.
         """
         self._cursors[stream] = max(self._cursors.get(stream, 0), oldest_sequence)
         return self._cursors[stream]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 import numpy as np
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 BATCH_BYTES = 1 << 20
 """How much payload an actor puts into one message, unless a single record is larger."""
@@ -23,8 +23,10 @@ Scalar: TypeAlias = bool | int | float | str | None
 Report: TypeAlias = dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
 """Plain values an actor tells about an episode or an evaluation."""
 
+IDENTITY_BYTES = 16
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Stream = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Identity = Annotated[bytes, msgspec.Meta(min_length=IDENTITY_BYTES, max_length=IDENTITY_BYTES)]
 Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 Count = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 Version = Annotated[int, msgspec.Meta(ge=-1, lt=1 << 62)]
@@ -52,7 +54,7 @@ class Hello(Message, frozen=True):
 
     protocol_version: int
     actor: Name
-    stream: Stream
+    stream: Identity
     spec: dict[str, str]
     task: dict[str, str]
     oldest_sequence: Number
@@ -62,7 +64,7 @@ class Hello(Message, frozen=True):
 class Transitions(Message, frozen=True):
     """Items `first_sequence` to `first_sequence + count - 1`; the payload holds their records."""
 
-    stream: Stream
+    stream: Identity
     first_sequence: Number
     count: Count
 
@@ -70,7 +72,7 @@ class Transitions(Message, frozen=True):
 class EpisodeReport(Message, frozen=True):
     """Item `first_sequence`; the payload is the report."""
 
-    stream: Stream
+    stream: Identity
     first_sequence: Number
 
 
@@ -95,6 +97,8 @@ class Welcome(Message, frozen=True):
     """The actor may send, beginning with item `next_sequence`.
 
     Attributes:
+        run_id: The run that the learner works for, the same for all processes of it.
+        stream: Of the `Hello` that this answers.
         next_sequence: First item of the stream that is not stored.
         environment_steps: Transitions stored from all actors.
         updates: Critic updates made.
@@ -102,11 +106,13 @@ class Welcome(Message, frozen=True):
         session: Differs from one learner process to the next: weight versions may start again.
     """
 
+    run_id: Identity
+    stream: Identity
     next_sequence: Number
     environment_steps: Number
     updates: Number
     step_allowance: Number
-    session: Stream
+    session: Identity
 
 
 class Refused(Message, frozen=True):

@@ -188,6 +188,7 @@ class Sender:
             self._keep_contact(time.monotonic())
             if self._told.welcomed:
                 self._send_batches()
+            self._spool.discard_acknowledged()
             self._spool.rotate_if_full()
 
     def _receive(self) -> None:
@@ -229,20 +230,39 @@ class Sender:
                 self._told.update(stop_reason=reason)
 
     def _join(self, welcome: Welcome) -> None:
+        if welcome.stream != self._spool.stream:
+            return  # it answers a Hello from before a new stream began
+        if welcome.next_sequence > self._sent_below:
+            raise MalformedMessageError(f"wants item {welcome.next_sequence} before it was ever sent")
         if welcome.session != self._session:
             # Another learner process may have begun from an older checkpoint: its newest weights count.
             self._session, self._weights_version = welcome.session, -1
-        self._rewind(welcome.next_sequence)
-        self._told.update(
-            welcomed=True,
-            refusal=None,
-            acknowledged=welcome.next_sequence,
-            environment_steps=welcome.environment_steps,
-            updates=welcome.updates,
-            step_allowance=welcome.step_allowance,
-        )
-        self._spool.discard_below(welcome.next_sequence)
+        # No one may see the numbers of one stream beside the acknowledgements of another.
+        with self._told.changed:
+            new_stream = self._enter_run(welcome.run_id)
+            self._rewind(0 if new_stream else welcome.next_sequence)
+            self._spool.acknowledge(self._sent)
+            self._told.update(
+                welcomed=not new_stream,
+                refusal=None,
+                acknowledged=self._sent,
+                environment_steps=welcome.environment_steps,
+                updates=welcome.updates,
+                step_allowance=welcome.step_allowance,
+            )
+        if new_stream:
+            self._sent_below = 0
+            self._hello_due_s = time.monotonic()
+            return
         self._send(WeightsRequest(self._weights_version))
+
+    def _enter_run(self, run_id: bytes) -> bool:
+        """Whether the welcome was for a stream of another run, and the learner has yet to hear of a new one."""
+        try:
+            return self._spool.enter_run(run_id)
+        except InputError:
+            self._send(Goodbye())
+            raise
 
     def _acknowledge(self, message: Acknowledge) -> None:
         if (
@@ -254,13 +274,13 @@ class Sender:
             self._moved_s = time.monotonic()
         while self._in_flight and self._in_flight[0] <= message.next_sequence:
             self._in_flight.popleft()
+        self._spool.acknowledge(message.next_sequence)  # first: those who are told may be killed at once
         self._told.update(
             acknowledged=message.next_sequence,
             environment_steps=message.environment_steps,
             updates=message.updates,
             step_allowance=message.step_allowance,
         )
-        self._spool.discard_below(message.next_sequence)
 
     def _rewind(self, sequence: int) -> None:
         """Send from item `sequence` on, whatever was sent before."""

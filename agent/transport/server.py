@@ -16,6 +16,7 @@ from agent.transport.handshake import mismatch
 from agent.transport.intake import Intake, Outcome
 from agent.transport.messages import (
     BATCH_BYTES,
+    IDENTITY_BYTES,
     Acknowledge,
     EpisodeReport,
     FromActor,
@@ -77,6 +78,7 @@ class LearnerServer:
         spec: TransitionSpec,
         task: dict[str, str],
         *,
+        run_id: bytes | None = None,
         record_log: RecordLog | None = None,
         keys: ServerKeys | None = None,
         lease_s: float = 5.0,
@@ -88,6 +90,8 @@ class LearnerServer:
             address: Like `tcp://127.0.0.1:5555`.
             spec: Layout of transitions; actors of another one are refused.
             task: Description of the task; actors of another one are refused.
+            run_id: 16 bytes, the same for all learners of one run; made up if None. An actor hands what it
+                spooled for one run to no other.
             record_log: Holds what was received before, and takes what is to come. None keeps nothing.
             keys: CURVE keys; needed for every address that is not loopback.
             lease_s: An actor silent for so long is gone, and its name is free.
@@ -96,13 +100,16 @@ class LearnerServer:
         Raises:
             InputError: The address cannot be used, is taken, or is open to a network without keys.
         """
+        if run_id is not None and len(run_id) != IDENTITY_BYTES:
+            raise ValueError(f"A run's identity is {IDENTITY_BYTES} bytes, not {len(run_id)}.")
         check_exposure(address, keys)
         self._spec = spec
         self._task = task
         self._record_log = record_log
         self._lease_s = lease_s
         self._intake = Intake(spec.dtype, record_log, queue_bytes)
-        self._session = os.urandom(16)
+        self._run_id = run_id or os.urandom(IDENTITY_BYTES)
+        self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}
         self._weights: tuple[int, bytes] | None = None
         self._progress = (0, 0)
@@ -335,7 +342,8 @@ class LearnerServer:
         known = self._intake.join(hello.stream, hello.oldest_sequence)
         peer = _Peer(hello.actor, hello.stream, time.monotonic(), stop_due=self._stop_reason is not None)
         self._peers[identity] = peer
-        self._send(identity, Welcome(known, self.environment_steps, *self._progress, self._session))
+        progress = self.environment_steps, *self._progress
+        self._send(identity, Welcome(self._run_id, hello.stream, known, *progress, self._session))
         log.info("Actor %r joins at item %d.", hello.actor, known)
 
     def _refusal(self, identity: bytes, hello: Hello) -> Refused | None:

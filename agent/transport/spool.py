@@ -1,11 +1,10 @@
 """The actor's outbox on disk: items wait here, numbered, until the learner has stored them.
 
-A folder with a file `stream` (the identity of the numbering, locked by its owner) and segments `<n>.log`.
-Segments that the learner has wholly stored are deleted. An actor that restarts with the same folder goes on
-numbering where its predecessor was killed.
+A folder with a file `stream` (the `Ledger`, locked by its owner) and segments `<n>.log`. Segments that the
+learner has wholly stored are deleted. An actor that restarts with the same folder goes on numbering where its
+predecessor was killed. All items belong to one run; the next run begins a new stream.
 """
 
-import os
 import threading
 from bisect import bisect_left
 from collections import deque
@@ -15,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.config import InputError
-from agent.record_log import Frame, FrameKind, RecordLog, lock
+from agent.record_log import Frame, FrameKind, RecordLog
 from agent.transition import Records
+from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
 
 _SEGMENT_BYTES = 16 << 20
-_STREAM_BYTES = 16
 
 
 class Batch(NamedTuple):
@@ -40,10 +39,9 @@ class Batch(NamedTuple):
 
 
 class Spool:
-    """Numbered items on disk. Any thread may append; one thread reads, discards and rotates.
+    """Numbered items on disk. Any thread may append; one thread reads and does all the rest.
 
     Attributes:
-        stream: 16 random bytes, the same for every process that uses this folder.
         next_sequence: Number of the next item.
         dropped_bytes: What a predecessor killed in the middle of a write left, cut off.
     """
@@ -60,14 +58,16 @@ class Spool:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
-        self.stream, self._stream_file = _own_stream(directory / "stream")
+        self._ledger = Ledger(directory / "stream")
         try:
             self._segments = self._open_segments(dtype)
             self._report_numbers: list[int] = []
             self.next_sequence = self._follow_numbers()
         except BaseException:
-            os.close(self._stream_file)
+            self._ledger.close()
             raise
+        # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
+        self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
         self._ahead: deque[Frame] = deque()
         self._reading = self._segments[0]
@@ -75,10 +75,45 @@ class Spool:
         self._position = self.oldest_sequence
 
     @property
+    def stream(self) -> bytes:
+        """Identity of the numbering, 16 bytes: as long as the items are one run's, the same in every process."""
+        return self._ledger.stream
+
+    @property
+    def acknowledged(self) -> int:
+        """The learner has all items below this number."""
+        return self._ledger.acknowledged
+
+    @property
     def oldest_sequence(self) -> int:
         """Number of the first item still here; `next_sequence` if there is none."""
         first = self._segments[0].first_sequence
         return self.next_sequence if first is None else first
+
+    def enter_run(self, run_id: bytes) -> bool:
+        """What is handed over from now on is for this run; return whether a new stream began for it.
+
+        Items that no learner has welcomed yet become this run's. If they are another's, and its learner has
+        them all, they are forgotten, and numbers begin again at 0.
+
+        Raises:
+            InputError: The learner of the other run lacks some of them.
+        """
+        # Takes long, but once in a run: what is appended meanwhile must belong wholly to one of the two.
+        with self._lock:
+            owner = self._ledger.run_id
+            if not owner:
+                self._ledger.belong_to(run_id)
+            if owner in (b"", run_id):
+                return False
+            if self.acknowledged < self.next_sequence:
+                raise InputError(
+                    f"Spool {self._directory} holds {self.next_sequence - self.acknowledged} items that belong to "
+                    f"another run ({owner.hex()}) than this learner's ({run_id.hex()}); go on with the run they "
+                    "belong to, or remove the folder to give them up."
+                )
+            self._begin_stream(run_id)
+            return True
 
     def append(self, records: Records) -> None:
         """Number records and write them to disk; those of one call stay in order. Costs one `write()`."""
@@ -119,12 +154,16 @@ class Spool:
         self._position = sequence + batch.items
         return batch
 
-    def discard_below(self, sequence: int) -> None:
-        """Forget segments all of whose items are numbered lower than `sequence`."""
+    def acknowledge(self, sequence: int) -> None:
+        """The learner has all items numbered lower than `sequence`."""
+        self._ledger.acknowledge(sequence)
+
+    def discard_acknowledged(self) -> None:
+        """Delete segments that hold nothing but acknowledged items."""
         while len(self._segments) > 1:
-            # The last items stay until later ones are written: they carry the numbering over a restart.
+            # The last items stay until later ones are written: a learner whose machine lost power wants them.
             following = self._segments[1].first_sequence
-            if following is None or following > sequence:
+            if following is None or following > self.acknowledged:
                 break
             done = self._segments[0]
             self._segments = self._segments[1:]
@@ -133,15 +172,14 @@ class Spool:
             done.path.unlink()
             done.close()
         with self._lock:
-            del self._report_numbers[: bisect_left(self._report_numbers, sequence)]
+            del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
 
     def rotate_if_full(self) -> None:
         """Begin a new segment behind a full one. Writes to disk for long, so `append` never does it."""
         full = self._segments[-1]
         if full.end < self._segment_bytes:
             return
-        number = int(full.path.stem) + 1
-        fresh = RecordLog.open(self._directory / f"{number:08d}.log", full.dtype)
+        fresh = self._new_segment()
         with self._lock:
             self._segments = [*self._segments, fresh]
 
@@ -149,13 +187,25 @@ class Spool:
         """Release the folder; idempotent."""
         for segment in self._segments:
             segment.close()
-        if self._stream_file >= 0:
-            os.close(self._stream_file)
-            self._stream_file = -1
+        self._ledger.close()
 
     def _open_segments(self, dtype: np.dtype[np.void]) -> list[RecordLog]:
         paths = sorted(self._directory.glob("*.log")) or [self._directory / "00000000.log"]
         return [RecordLog.open(path, dtype) for path in paths]
+
+    def _new_segment(self) -> RecordLog:
+        last = self._segments[-1]
+        return RecordLog.open(self._directory / f"{int(last.path.stem) + 1:08d}.log", last.dtype)
+
+    def _begin_stream(self, run_id: bytes) -> None:
+        """Forget everything. A process killed in between leaves the old stream, all acknowledged, or the new."""
+        fresh = self._new_segment()
+        for segment in self._segments:
+            segment.path.unlink()
+            segment.close()
+        self._ledger.begin_stream(run_id)
+        self._segments, self._report_numbers, self.next_sequence = [fresh], [], 0
+        self._begin_at(fresh, fresh.start, 0)
 
     def _follow_numbers(self) -> int:
         """Check that the numbers on disk have no gap; collect those of reports; return the next one."""
@@ -170,7 +220,7 @@ class Spool:
                 if frame.kind is FrameKind.REPORT:
                     self._report_numbers.append(frame.first_sequence)
                 expected = frame.end_sequence
-        return expected or 0
+        return self.acknowledged if expected is None else expected
 
     def _begin_at(self, segment: RecordLog, offset: int, sequence: int) -> None:
         """Read on from there, where item `sequence` is, or will be."""
@@ -206,23 +256,3 @@ def _take_batch(frames: deque[Frame], sequence: int, itemsize: int) -> Batch:
         end = frames[0].end_sequence
         parts.append(frames.popleft().payload)
     return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts))
-
-
-def _own_stream(path: Path) -> tuple[bytes, int]:
-    """Lock the file and return the identity in it, made up if the file is new."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        lock(descriptor, path)
-        if os.fstat(descriptor).st_size == 0:
-            os.pwrite(descriptor, os.urandom(_STREAM_BYTES), 0)
-            os.fsync(descriptor)
-        stream = os.pread(descriptor, 2 * _STREAM_BYTES, 0)
-        if len(stream) != _STREAM_BYTES:
-            raise InputError(
-                f"{path} does not hold the identity of a spool; "
-                f"remove {path.parent} to give up what was not yet sent, and start again."
-            )
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return stream, descriptor

@@ -20,6 +20,7 @@ from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
 TASK = {"task.name": "origin"}
+RUN = b"r" * 16
 
 
 class OriginEnv(gymnasium.Env):
@@ -113,7 +114,7 @@ class Rig:
         self.replay = ReplayBuffer(SPEC, 1000, 0)
         for records in self.log.records():
             self.replay.append(records)
-        self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, record_log=self.log)
+        self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, run_id=RUN, record_log=self.log)
         self.journal = folder / "journal.jsonl"
         sampler = MixedSampler(SPEC, self.replay, ReplayBuffer(SPEC, 1, 0), 0.5, torch.device("cpu"))
         checkpoints = Checkpoints(folder / "checkpoints")

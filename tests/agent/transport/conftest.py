@@ -20,6 +20,7 @@ from agent.transport.server import LearnerServer
 
 TASK = {"name": "lift_cube", "control_rate_hz": "20"}
 PATIENCE_S = 20.0
+RUN = b"r" * 16
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def serve(spec) -> Iterator[Callable[..., LearnerServer]]:
     with ExitStack() as stack:
 
         def make(address: str = "tcp://127.0.0.1:*", **options) -> LearnerServer:
-            server = LearnerServer(address, options.pop("spec", spec), options.pop("task", TASK), **options)
+            arguments = options.pop("spec", spec), options.pop("task", TASK)
+            server = LearnerServer(address, *arguments, **{"run_id": RUN, **options})
             stack.callback(server.close)
             return server
 

@@ -2,7 +2,9 @@
 
 peer.py learner ADDRESS LOG          prints its address, then how many records it has taken, after each batch
 peer.py actor ADDRESS NAME SPOOL N   hands over items until its stream has N of them, prints after each
-                                     hundredth, then `stored` once the learner has them all
+                                     hundredth, then `stored` once the learner has them all, and stays
+peer.py guest ADDRESS NAME SPOOL N   the same, once the learner has welcomed it
+peer.py hopper SPOOL                 goes from run to run with a spool, three items each; prints a line for each
 """
 
 import signal
@@ -19,11 +21,12 @@ from agent.transport.server import LearnerServer
 
 SPEC = TransitionSpec.of(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-1, 1, (2,)))
 TASK = {"name": "lift_cube", "control_rate_hz": "20"}
+RUN = b"r" * 16
 
 
 def learner(address: str, log: str) -> None:
     record_log = RecordLog.open(Path(log), SPEC.dtype)
-    server = LearnerServer(address, SPEC, TASK, record_log=record_log)
+    server = LearnerServer(address, SPEC, TASK, run_id=RUN, record_log=record_log)
     print(server.address, flush=True)
     taken = 0
     while True:

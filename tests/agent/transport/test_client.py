@@ -10,6 +10,7 @@ from agent.config import InputError
 from agent.transport import messages as m
 
 SESSION = b"s" * 16
+RUN = b"r" * 16
 
 
 @pytest.fixture
@@ -37,6 +38,13 @@ def hear(router: zmq.Socket, kind: type) -> tuple[bytes, m.Message]:
 
 def say(router: zmq.Socket, identity: bytes, message: m.Message, *payload: bytes) -> None:
     router.send_multipart([identity, m.encode(message), *payload])
+
+
+def welcome(router: zmq.Socket) -> bytes:
+    """Take the actor that introduces itself."""
+    identity, hello = hear(router, m.Hello)
+    say(router, identity, m.Welcome(RUN, hello.stream, 0, 0, 0, 0, SESSION))
+    return identity
 
 
 def test_nothing_is_lost_while_the_learner_is_away(serve, open_log, join, rows, take):
@@ -129,8 +137,7 @@ def test_reports_arrive_in_order_with_plain_values(serve, join, rows):
 
 def test_no_more_than_a_window_is_under_way(router, join, rows):
     client = join(address_of(router))
-    identity, _ = hear(router, m.Hello)
-    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    identity = welcome(router)
     client.wait_welcome(20.0)
     for number in range(50):
         client.report({"number": number})
@@ -143,8 +150,7 @@ def test_no_more_than_a_window_is_under_way(router, join, rows):
 
 def test_resend_begins_where_the_learner_says(router, join):
     client = join(address_of(router))
-    identity, _ = hear(router, m.Hello)
-    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    identity = welcome(router)
     client.wait_welcome(20.0)
     for number in range(3):
         client.report({"number": number})
@@ -170,8 +176,7 @@ def test_resend_begins_where_the_learner_says(router, join):
 )
 def test_a_learner_that_talks_nonsense_is_not_believed(router, join, until, frames):
     client = join(address_of(router))
-    identity, _ = hear(router, m.Hello)
-    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    identity = welcome(router)
     router.send_multipart([identity, *frames])
     say(router, identity, m.Stop("behind the nonsense"))
     until(client, lambda: client.stop_requested)
@@ -185,8 +190,7 @@ def test_a_learner_that_talks_nonsense_is_not_believed(router, join, until, fram
 
 def test_silent_learner_is_greeted_anew(router, join):
     client = join(address_of(router))
-    identity, _ = hear(router, m.Hello)
-    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    welcome(router)
     client.wait_welcome(20.0)
     hear(router, m.WeightsRequest)
     hear(router, m.Hello)
@@ -197,8 +201,7 @@ def test_silent_learner_is_greeted_anew(router, join):
 @pytest.mark.slow
 def test_items_that_are_never_acknowledged_are_sent_again(router, join):
     client = join(address_of(router))
-    identity, _ = hear(router, m.Hello)
-    say(router, identity, m.Welcome(0, 0, 0, 0, SESSION))
+    identity = welcome(router)
     client.report({"number": 0})
     assert hear(router, m.EpisodeReport)[1].first_sequence == 0
     while True:

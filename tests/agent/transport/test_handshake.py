@@ -27,7 +27,7 @@ def test_what_fits_is_taken():
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"protocol_version": 99}, "protocol version 1, actor 'actor-0' speaks 99"),
+        ({"protocol_version": 99}, "protocol version 2, actor 'actor-0' speaks 99"),
         ({"spec": {**SPEC, "action": "<f4[7]"}}, "action: <f4[4] here, <f4[7] there"),
         ({"spec": {"action": "<f4[4]"}}, "observation.state: <f4[18] here, absent there"),
         ({"spec": dict(reversed(SPEC.items()))}, "order of fields"),

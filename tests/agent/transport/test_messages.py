@@ -16,7 +16,7 @@ FROM_ACTOR = [
     (m.Goodbye(), None),
 ]
 FROM_LEARNER = [
-    (m.Welcome(3, 100, 20, 120, STREAM), None),
+    (m.Welcome(bytes(16), STREAM, 3, 100, 20, 120, STREAM), None),
     (m.Refused("no", True), None),
     (m.HelloWanted(), None),
     (m.Acknowledge(3, 100, 20, 120), None),

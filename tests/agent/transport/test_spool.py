@@ -63,7 +63,8 @@ def test_every_unacknowledged_item_can_be_sent_whatever_happened(tmp_path_factor
                 assert numbers(spool, start) == list(range(start, written))
             case "acknowledge":
                 acknowledged = min(acknowledged + amount, written)
-                spool.discard_below(acknowledged)
+                spool.acknowledge(acknowledged)
+                spool.discard_acknowledged()
                 spool.rotate_if_full()
             case "reopen":
                 spool.close()
@@ -83,7 +84,8 @@ def test_stored_segments_are_deleted(tmp_path):
         spool.append(rows(number, 1))
         spool.rotate_if_full()
         assert numbers(spool, number) == [number]
-        spool.discard_below(number + 1)
+        spool.acknowledge(number + 1)
+        spool.discard_acknowledged()
     assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 3000
     spool.close()
     spool.close()

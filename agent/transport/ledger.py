@@ -1,0 +1,78 @@
+"""What a spool remembers beside its items: whose they are, and which of them the learner has."""
+
+import os
+import struct
+from pathlib import Path
+
+from agent.config import InputError
+from agent.record_log import lock
+from agent.transport.messages import IDENTITY_BYTES
+
+_HEAD = struct.Struct(
+    f"<{IDENTITY_BYTES}sQ"
+)  # stream, acknowledged; the run's identity follows if there is one
+
+
+class Ledger:
+    """A file of a few bytes, locked by its owner, always written whole by one `write()`.
+
+    It is overwritten in place, not replaced: that survives `kill -9` at any moment, works on a full disk,
+    where acknowledgements are what frees space, and leaves the lock on the file.
+
+    Attributes:
+        stream: Identity of the numbering.
+        acknowledged: The learner has all items below this number. After a loss of power it may be an older one.
+        run_id: Identity of the run that the items belong to; empty while none is known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the ledger, or begin one.
+
+        Raises:
+            InputError: Another process uses it, or it is damaged.
+        """
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock(self._fd, path)
+            if os.fstat(self._fd).st_size == 0:
+                self.begin_stream(b"")
+            else:
+                self._read(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def begin_stream(self, run_id: bytes) -> None:
+        """Number from 0 on under a new identity, for this run."""
+        self._write(os.urandom(IDENTITY_BYTES), 0, run_id)
+        os.fsync(self._fd)
+
+    def belong_to(self, run_id: bytes) -> None:
+        """The items are this run's."""
+        self._write(self.stream, self.acknowledged, run_id)
+        os.fsync(self._fd)
+
+    def acknowledge(self, sequence: int) -> None:
+        """The learner has all items numbered lower than `sequence`."""
+        if sequence != self.acknowledged:
+            self._write(self.stream, sequence, self.run_id)
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, stream: bytes, acknowledged: int, run_id: bytes) -> None:
+        os.pwrite(self._fd, _HEAD.pack(stream, acknowledged) + run_id, 0)
+        self.stream, self.acknowledged, self.run_id = stream, acknowledged, run_id
+
+    def _read(self, path: Path) -> None:
+        content = os.pread(self._fd, _HEAD.size + IDENTITY_BYTES + 1, 0)
+        if len(content) not in (_HEAD.size, _HEAD.size + IDENTITY_BYTES):
+            raise InputError(
+                f"{path} does not hold the identity of a spool; "
+                f"remove {path.parent} to give up what was not yet sent, and start again."
+            )
+        self.stream, self.acknowledged = _HEAD.unpack_from(content)
+        self.run_id = content[_HEAD.size :]
