@@ -54,8 +54,6 @@ def open_or_create(overrides: list[str], supervised: bool = False) -> tuple[RunC
         directory.hold()
         return config, directory
     directory, stored = RunDirectory.open(folder, [])
-    if not supervised:
-        directory.hold()
     config = with_absolute_paths(read_config(directory.config, rest))
     changed = [key for key in _FIXED if getattr(config, key) != getattr(stored, key)]
     if changed:
@@ -64,7 +62,8 @@ def open_or_create(overrides: list[str], supervised: bool = False) -> tuple[RunC
             "override, or begin a new run."
         )
     check(config)
-    if rest and not supervised:
+    if not supervised:
+        directory.hold()
         write_config(config, directory.config)
     return config, directory
 

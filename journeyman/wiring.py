@@ -1,5 +1,6 @@
 """Builds the parts of a run from its configuration, in one visible place each."""
 
+import inspect
 import json
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,9 +41,10 @@ def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
     module, _, name = config.robot.factory.rpartition(".")
     try:
         factory = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        inspect.signature(factory).bind(config.task, config.robot.config, render)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"robot.factory {config.robot.factory!r} cannot be loaded: {error}.") from None
-    env = factory(config.task, config.robot.config, render) if callable(factory) else None
+    env = factory(config.task, config.robot.config, render)
     if not isinstance(env, RobotEnv):
         raise InputError(f"robot.factory {config.robot.factory!r} makes no environment; name one that does.")
     return env

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from journeyman.cli import main
+from journeyman.config import compose
+from journeyman.run_directory import RunDirectory
 
 
 def complaint(capsys, *arguments):
@@ -37,6 +39,17 @@ def _elsewhere(tmp_path, monkeypatch):
         (["report", "run=nowhere"], ["nowhere"]),
         (["actor", "transport.address=tcp://example.org:1"], ["tcp://example.org:1", "keys"]),
         (["train", "demonstrations.folder=absent"], ["absent"]),
+        (["train", "evaluation.episodes=0"], ["evaluation.episodes 0", "at least 1"]),
+        (["train", "learner.publish_every=0"], ["publish_every 0", "at least 1"]),
+        (["train", "learner.demonstration_ratio=2"], ["demonstration_ratio 2", "between 0 and 1"]),
+        (["train", "seed=-5"], ["seed -5"]),
+        (["train", "actor.name=../x"], ["'../x'", "letters"]),
+        (["train", "robot.provenance=moon"], ["moon"]),
+        (["train", "learner.device=mps"], ["mps", "cuda:N"]),
+        (["train", "algorithm.config.hidden_sizes=[-3]"], ["hidden_sizes"]),
+        (["train", "algorithm.algorithm=os.path.join"], ["os.path.join", "agent.sac.SAC"]),
+        (["train", "robot.factory=os.getcwd"], ["os.getcwd"]),
+        (["train", "learner.device=[cpu"], ["learner.device=[cpu", "key=value"]),
     ],
 )
 def test_wrong_input(capsys, tmp_path, arguments, expected):
@@ -76,6 +89,45 @@ def test_a_run_directory_of_another_version(capsys, tmp_path):
     assert "format 0" in error
 
 
+def test_a_run_keeps_its_task_and_algorithm(capsys, tmp_path):
+    run = RunDirectory.create(compose(["task=reach"]))
+    before = run.config.read_text()
+    for override in ("task.reward.step=0", "algorithm.config.hidden_sizes=[32,32]", "seed=9"):
+        error = complaint(capsys, "train", f"run={run.path}", override)
+        assert override.split(".")[0].split("=")[0] in error
+        assert "begin a new run" in error
+    assert run.config.read_text() == before
+
+
+def test_a_run_belongs_to_one_process(capsys):
+    run = RunDirectory.create(compose(["task=reach"]))
+    run.hold()
+    error = complaint(capsys, "train", f"run={run.path}")
+    assert "in use by another process" in error
+
+
+@pytest.mark.parametrize("override", ["seed=${foo}", "learner.device=[cpu", "learner.speed=1"])
+def test_an_override_of_a_resumed_run_that_cannot_be_read(capsys, override):
+    run = RunDirectory.create(compose(["task=reach"]))
+    assert str(run.path) in complaint(capsys, "train", f"run={run.path}", override)
+
+
+def test_a_damaged_run_config(capsys):
+    run = RunDirectory.create(compose(["task=reach"]))
+    for content in (b"\xff\xfe\x00", b"- 1\n- 2\n", b"a: [", b"seed: 1\n"):
+        run.config.write_bytes(content)
+        assert "config.yaml" in complaint(capsys, "evaluate", f"run={run.path}")
+
+
+def test_a_robot_that_needs_a_human(capsys):
+    """Starts that the arm cannot reach: the reset fails, and no traceback follows."""
+    code = main(["collect", "task=reach", "task.scene_config.start={min_m: [3, 3, 3], max_m: [3, 3, 3]}"])
+    error = capsys.readouterr().err
+    assert code == 3
+    assert "could not be reset" in error
+    assert "Traceback" not in error
+
+
 def test_unknown_verb():
     with pytest.raises(SystemExit) as caught:
         main(["fly"])
@@ -97,6 +149,21 @@ def test_demonstrations_of_another_task(capsys, tmp_path):
     error = complaint(capsys, "train", "task=lift_cube", "demonstrations.folder=demos")
     assert "0000.mcap" in error
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("key", ["action.translation_m=0.05", "reward.step=0", "control_rate_hz=20"])
+def test_demonstrations_that_mean_something_else(capsys, tmp_path, key):
+    demonstrations = ["demonstrations.episodes=1", "demonstrations.folder=demos"]
+    assert main(["collect", "task=reach", *demonstrations]) == 0
+    error = complaint(capsys, "train", "task=reach", *demonstrations, f"task.{key}")
+    assert f"task.{key.split('.')[0].split('=')[0]}" in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fewer_demonstrations_than_asked_for(capsys):
+    assert main(["collect", "task=reach", "demonstrations.episodes=1", "demonstrations.folder=demos"]) == 0
+    error = complaint(capsys, "train", "task=reach", "demonstrations.folder=demos")
+    assert "demonstrations.episodes=1" in error
 
 
 def test_a_nan_in_a_demonstration(capsys, tmp_path):
