@@ -2,11 +2,12 @@
 
 peer.py learner ADDRESS LOG          prints its address, then how many records it has taken, after each batch
 peer.py actor ADDRESS NAME SPOOL N   hands over items until its stream has N of them, prints after each
-                                     hundredth, then `stored` once the learner has them all, and stays
-peer.py guest ADDRESS NAME SPOOL N   the same, once the learner has welcomed it
-peer.py hopper SPOOL                 goes from run to run with a spool, three items each; prints a line for each
+                                     hundredth, then `stored` once the learner has them all
+peer.py guest ADDRESS NAME SPOOL N   the same, but waits for its welcome first, and never leaves
+peer.py hopper SPOOL                 goes from run to run with three items each, prints after each
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from agent.record_log import RecordLog
 from agent.transition import TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.server import LearnerServer
+from agent.transport.spool import Spool
 
 SPEC = TransitionSpec.of(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-1, 1, (2,)))
 TASK = {"name": "lift_cube", "control_rate_hz": "20"}
@@ -37,10 +39,22 @@ def learner(address: str, log: str) -> None:
 
 
 def actor(address: str, name: str, spool: str, count: str) -> None:
-    """Item i is a record of step i, but every hundredth is a report."""
     client = ActorClient(address, name, SPEC, TASK, Path(spool))
+    hand_over(client, int(count))
+    client.close()
+
+
+def guest(address: str, name: str, spool: str, count: str) -> None:
+    client = ActorClient(address, name, SPEC, TASK, Path(spool))
+    client.wait_welcome(60.0)
+    hand_over(client, int(count))
+    signal.pause()
+
+
+def hand_over(client: ActorClient, count: int) -> None:
+    """Item i is a record of step i, but every hundredth is a report."""
     record = np.zeros(1, SPEC.dtype)
-    while (number := client.next_sequence) < int(count):
+    while (number := client.next_sequence) < count:
         if number % 100 == 99:
             client.report({"number": number})
             print(number + 1, flush=True)
@@ -49,9 +63,19 @@ def actor(address: str, name: str, spool: str, count: str) -> None:
             client.send(record)
     if client.flush(60.0):
         print("stored", flush=True)
-    client.close()
+
+
+def hopper(directory: str) -> None:
+    spool = Spool(Path(directory), SPEC.dtype, segment_bytes=1)
+    while True:
+        spool.acknowledge(spool.next_sequence)
+        spool.enter_run(os.urandom(16))
+        print("hop", flush=True)
+        for _ in range(3):
+            spool.append(np.zeros(1, SPEC.dtype))
+            spool.rotate_if_full()
 
 
 if __name__ == "__main__":
     signal.alarm(100)  # nothing stays behind, whatever happens to the test
-    {"learner": learner, "actor": actor}[sys.argv[1]](*sys.argv[2:])
+    {"learner": learner, "actor": actor, "guest": guest, "hopper": hopper}[sys.argv[1]](*sys.argv[2:])

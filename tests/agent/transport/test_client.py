@@ -188,6 +188,38 @@ def test_a_learner_that_talks_nonsense_is_not_believed(router, join, until, fram
     client.raise_if_dead()
 
 
+def test_a_welcome_beyond_what_was_sent_is_not_believed(router, join):
+    client = join(address_of(router))
+    identity, hello = hear(router, m.Hello)
+    say(router, identity, m.Welcome(RUN, hello.stream, 5, 0, 0, 0, SESSION))
+    with pytest.raises(InputError, match="No learner answered"):
+        client.wait_welcome(0.3)
+    welcome(router)
+    client.report({"number": 0})
+    assert hear(router, m.EpisodeReport)[1].first_sequence == 0
+
+
+def test_a_welcome_for_the_stream_of_the_run_before_is_not_believed(router, join, until):
+    client = join(address_of(router))
+    identity, hello = hear(router, m.Hello)
+    say(router, identity, m.Welcome(RUN, hello.stream, 0, 0, 0, 0, SESSION))
+    client.report({"number": 0})
+    hear(router, m.EpisodeReport)
+    say(router, identity, m.Acknowledge(1, 0, 0, 0))
+    assert client.flush(20.0)
+    for _ in range(2):  # as if two of its introductions had been under way
+        say(router, identity, m.Welcome(b"other run".ljust(16), hello.stream, 0, 0, 0, 0, SESSION))
+    _, anew = hear(router, m.Hello)
+    assert anew.stream != hello.stream
+    assert (anew.oldest_sequence, anew.sent_below) == (0, 0)
+    with pytest.raises(InputError, match="No learner answered"):
+        client.wait_welcome(0.3)
+    say(router, identity, m.Welcome(b"other run".ljust(16), anew.stream, 0, 0, 0, 0, SESSION))
+    client.report({"number": 0})
+    report = hear(router, m.EpisodeReport)[1]
+    assert (report.stream, report.first_sequence) == (anew.stream, 0)
+
+
 def test_silent_learner_is_greeted_anew(router, join):
     client = join(address_of(router))
     welcome(router)

@@ -4,6 +4,7 @@ import numpy as np
 
 from agent.record_log import FrameKind
 from agent.transport.messages import decode_report
+from agent.transport.spool import Spool
 
 
 def numbers_by_stream(log) -> dict[bytes, list[int]]:
@@ -78,6 +79,38 @@ def test_both_killed(open_log, start, tmp_path):
     learner.kill()
     learner.wait()
     assert list(numbers_by_stream(open_log()).values()) == [list(range(3000))]
+
+
+def test_runs_in_turn_with_one_spool_whose_actors_are_killed(serve, open_log, start, tmp_path):
+    streams = set()
+    for run in range(3):
+        log = open_log(tmp_path / f"{run}.log")
+        server = serve(run_id=bytes([run]) * 16, record_log=log)
+        for line in ("600", "stored"):
+            process = start("guest", server.address, "actor-0", tmp_path / "spool", 1500)
+            read_until(process, line)
+            process.kill()
+            process.wait()
+        server.close()
+        (stream,) = numbers = numbers_by_stream(log)
+        assert numbers[stream] == list(range(1500))
+        streams.add(stream)
+    assert len(streams) == 3
+
+
+def test_killed_on_the_way_from_run_to_run(start, tmp_path, spec):
+    for hops in (2, 20, 50):
+        process = start("hopper", tmp_path / "spool")
+        for _ in range(hops):
+            read_until(process, "hop")
+        process.kill()
+        process.wait()
+        spool = Spool(tmp_path / "spool", spec.dtype)
+        assert spool.acknowledged in (0, 3)
+        assert spool.acknowledged <= spool.next_sequence <= 3
+        batches = spool.next_batch(spool.acknowledged)
+        assert (batches.items if batches else 0) == spool.next_sequence - spool.acknowledged
+        spool.close()
 
 
 def test_two_actors_at_once_keep_their_order(serve, open_log, start, tmp_path):

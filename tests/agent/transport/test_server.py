@@ -311,6 +311,11 @@ def test_no_open_port_without_keys(serve, join, address):
         join(address)
 
 
+def test_identity_of_a_run_has_one_size(serve):
+    with pytest.raises(ValueError, match="16 bytes, not 3"):
+        serve(run_id=b"run")
+
+
 def test_close_twice(serve):
     server = serve()
     server.close()

@@ -39,6 +39,7 @@ operations = st.lists(
         st.tuples(st.just("read"), st.integers(0, 10)),
         st.tuples(st.just("acknowledge"), st.integers(0, 10)),
         st.tuples(st.just("reopen"), st.just(0)),
+        st.tuples(st.just("enter"), st.integers(1, 2)),
     ),
     max_size=30,
 )
@@ -48,7 +49,7 @@ operations = st.lists(
 def test_every_unacknowledged_item_can_be_sent_whatever_happened(tmp_path_factory, steps):
     directory = tmp_path_factory.mktemp("spool")
     spool = Spool(directory, DTYPE, segment_bytes=300)
-    stream, written, acknowledged, reports = spool.stream, 0, 0, set()
+    stream, owner, written, acknowledged, reports = spool.stream, 0, 0, 0, set()
     for operation, amount in steps:
         match operation:
             case "append":
@@ -69,7 +70,17 @@ def test_every_unacknowledged_item_can_be_sent_whatever_happened(tmp_path_factor
             case "reopen":
                 spool.close()
                 spool = Spool(directory, DTYPE, segment_bytes=300)
+            case "enter" if owner not in (0, amount) and acknowledged < written:
+                with pytest.raises(InputError, match=f"{written - acknowledged} items .* another run"):
+                    spool.enter_run(bytes([amount]) * 16)
+            case "enter":
+                new_stream = spool.enter_run(bytes([amount]) * 16)
+                assert new_stream == (owner not in (0, amount)) == (spool.stream != stream)
+                if new_stream:
+                    stream, written, acknowledged, reports = spool.stream, 0, 0, set()
+                owner = amount
         assert spool.stream == stream
+        assert spool.acknowledged == acknowledged
         assert spool.next_sequence == written
         assert spool.oldest_sequence <= acknowledged
         unacknowledged = set(range(acknowledged, written))
@@ -88,6 +99,53 @@ def test_stored_segments_are_deleted(tmp_path):
         spool.discard_acknowledged()
     assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 3000
     spool.close()
+    spool.close()
+
+
+def test_the_number_outlives_the_items(tmp_path):
+    """As when its owner is killed between deleting what one run has stored and beginning the next."""
+    spool = Spool(tmp_path, DTYPE)
+    stream = spool.stream
+    spool.append(rows(0, 7))
+    spool.acknowledge(7)
+    spool.close()
+    for segment in tmp_path.glob("*.log"):
+        segment.unlink()
+    spool = Spool(tmp_path, DTYPE)
+    assert (spool.stream, spool.oldest_sequence, spool.next_sequence) == (stream, 7, 7)
+    spool.append(rows(7, 3))
+    assert numbers(spool, 7) == [7, 8, 9]
+    spool.close()
+    spool = Spool(tmp_path, DTYPE)
+    assert (spool.acknowledged, spool.next_sequence) == (7, 10)
+    spool.close()
+
+
+def test_acknowledged_items_that_a_loss_of_power_took_are_not_counted(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    spool.append(rows(0, 3))
+    spool.append(rows(3, 1))
+    spool.acknowledge(4)
+    spool.close()
+    (segment,) = tmp_path.glob("*.log")
+    with open(segment, "r+b") as file:
+        file.truncate(segment.stat().st_size - 1)
+    spool = Spool(tmp_path, DTYPE)
+    assert (spool.acknowledged, spool.next_sequence) == (3, 3)
+    spool.close()
+
+
+def test_what_waits_for_another_run_is_named_with_its_folder_and_both_runs(tmp_path):
+    spool = Spool(tmp_path, DTYPE)
+    spool.enter_run(b"\x01" * 16)
+    spool.append(rows(0, 3))
+    spool.acknowledge(1)
+    refusal = (
+        rf"{tmp_path} holds 2 items .* \({'01' * 16}\) .* \({'02' * 16}\); go on with .* or remove the folder"
+    )
+    with pytest.raises(InputError, match=refusal):
+        spool.enter_run(b"\x02" * 16)
+    assert numbers(spool, 1) == [1, 2]
     spool.close()
 
 
