@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
     _note_costs(directory, started_s)
     if code and directory.checkpoints().newest() is None:
         return code  # There is nothing to report on.
+    print(f"Evaluating the newest policy over {config.evaluation.episodes} episodes ...", flush=True)
     try:
         summary = write_report(config, directory)
     except KeyboardInterrupt:
