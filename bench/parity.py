@@ -3,8 +3,9 @@
     python bench/parity.py [--json FILE] [--plot FILE] [--seeds 3] [--task pendulum|hopper|all]
 
 SAC is plain here (2 critics, 1 update per step, no LayerNorm, no demonstrations), set as Stable-Baselines3 sets it.
-Exit code 1 if at any evaluation point our mean lies outside Stable-Baselines3's seed spread, widened by the spread
-of our own mean.
+A point is "within" if our mean lies in the range of Stable-Baselines3's seeds, widened by the standard error of our
+mean. Few seeds span a narrow range, in which a right implementation also misses a point now and then: exit code 1 if
+more than a fifth of the points lie outside.
 """
 
 import argparse
@@ -128,13 +129,13 @@ def train_peer(setting: Setting, seed: int) -> list[float]:
 
 
 def compare(ours: np.ndarray, peer: np.ndarray) -> np.ndarray:
-    """Per evaluation point: does our mean lie within the peer's seed spread, allowing for our own standard error?
+    """Per evaluation point: does our mean lie in the peer's range of seeds, widened by our standard error?
 
     Args:
         ours: Returns, shape (seeds, points).
         peer: Returns, shape (seeds, points).
     """
-    margin = ours.std(0, ddof=1) / np.sqrt(len(ours)) + peer.std(0, ddof=1)
+    margin = ours.std(0, ddof=1) / np.sqrt(len(ours)) if len(ours) > 1 else 0.0
     return (ours.mean(0) >= peer.min(0) - margin) & (ours.mean(0) <= peer.max(0) + margin)
 
 
@@ -170,7 +171,7 @@ def main() -> int:
                 )
         ours, peer = (np.array(curves[label]) for label in curves)
         within = compare(ours, peer)
-        all_within &= bool(within.all())
+        all_within &= bool(within.mean() >= 0.8)
         points = setting.evaluate_every * np.arange(1, ours.shape[1] + 1)
         print(
             f"\n{setting.env_id}: {'steps':>8} {'ours mean [min, max]':>32} {'SB3 mean [min, max]':>32}  within"
