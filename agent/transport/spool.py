@@ -199,8 +199,9 @@ class Spool:
 
     def _begin_stream(self, run_id: bytes) -> None:
         """Forget everything. A process killed in between leaves the old stream, all acknowledged, or the new."""
-        fresh = self._new_segment()
-        for segment in self._segments:
+        done, fresh = self._segments, self._new_segment()
+        self._segments = [*done, fresh]
+        for segment in done:
             segment.path.unlink()
             segment.close()
         self._ledger.begin_stream(run_id)

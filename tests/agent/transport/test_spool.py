@@ -121,6 +121,29 @@ def test_the_number_outlives_the_items(tmp_path):
     spool.close()
 
 
+def test_a_way_to_another_run_that_ends_half_way_leaves_the_run_before(tmp_path):
+    spool = Spool(tmp_path, DTYPE, segment_bytes=1)
+    stream = spool.stream
+    spool.enter_run(b"1" * 16)
+    for number in range(3):
+        spool.append(rows(number, 1))
+        spool.rotate_if_full()
+    spool.acknowledge(3)
+    obstacle = tmp_path / "00000001.log"
+    obstacle.rename(tmp_path / "aside")
+    obstacle.mkdir()
+    with pytest.raises(OSError, match=obstacle.name):
+        spool.enter_run(b"2" * 16)
+    spool.close()
+    obstacle.rmdir()
+    (tmp_path / "aside").rename(obstacle)
+    spool = Spool(tmp_path, DTYPE)
+    assert not spool.enter_run(b"1" * 16)
+    assert (spool.stream, spool.acknowledged, spool.next_sequence) == (stream, 3, 3)
+    assert spool.enter_run(b"2" * 16)
+    spool.close()
+
+
 def test_acknowledged_items_that_a_loss_of_power_took_are_not_counted(tmp_path):
     spool = Spool(tmp_path, DTYPE)
     spool.append(rows(0, 3))
