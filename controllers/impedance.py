@@ -4,7 +4,7 @@ Torques come without gravity and Coriolis compensation: the caller adds its bias
 1 kHz in Python, hence plain floats for three numbers and few numpy calls for seven.
 """
 
-from math import inf, isfinite
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,13 @@ from controllers.rotations import error_components
 
 Array = NDArray[np.float64]
 
-# The null space of the Jacobian turns slowly, and finding it costs as much as the rest of a tick.
+# The null space of the Jacobian turns slowly, and finding it costs more than the rest of a tick.
 _NULL_SPACE_TICKS = 10
+# Row i: the six joints of seven that are left without joint i.
+_OTHER_JOINTS = np.array([[joint for joint in range(7) if joint != left_out] for left_out in range(7)])
+_ALTERNATING = np.array([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+# Their length is the manipulability, about 0.1 in mid-workspace; near zero rounding decides the direction.
+_LEAST_MINORS = 1e-6
 
 
 class ImpedanceConfig(Config):
@@ -89,8 +94,16 @@ class CartesianImpedance:
         # The Jacobian, and below it a basis of its null space: one product serves both springs and dampers.
         extended = np.zeros((self._damping.size, limits.joints))
         self._extended_jacobian, self._task_rows, self._null_rows = extended, extended[:6], extended[6:]
-        self._ticks_to_refresh = 0
+        self._posture_rows = np.zeros_like(self._null_rows)  # The null space times the posture's stiffness.
         self._target: tuple[list[float], list[float]] | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Find the null space anew at the next tick: the arm was moved by something else in between.
+
+        After it, torques depend on nothing older, so episodes of a twin stay reproducible.
+        """
+        self._ticks_to_refresh = 0
 
     def set_target(self, position_m: Array, quaternion_xyzw: Array) -> None:
         """Go to this pose from the next tick on.
@@ -100,8 +113,6 @@ class CartesianImpedance:
             quaternion_xyzw: Unit length, shape (4,).
         """
         self._target = position_m.tolist(), quaternion_xyzw.tolist()
-        # So that torques depend on nothing older than the command: episodes of a twin stay reproducible.
-        self._ticks_to_refresh = 0
 
     def torque(
         self,
@@ -130,7 +141,8 @@ class CartesianImpedance:
         """
         self._task_rows[:] = jacobian
         if self._ticks_to_refresh == 0 and len(self._null_rows):
-            self._null_rows[:] = np.linalg.qr(jacobian.T, mode="complete").Q[:, 6:].T
+            self._null_rows[:] = _null_space(jacobian)
+            np.multiply(self._null_rows, self.config.posture_stiffness_nm_rad, out=self._posture_rows)
             self._ticks_to_refresh = _NULL_SPACE_TICKS
         self._ticks_to_refresh -= 1
         push = self._spring(joint_position_rad, ee_position_m, ee_quaternion_xyzw)
@@ -149,7 +161,7 @@ class CartesianImpedance:
         config = self.config
         stiffness, clip = config.translation_stiffness_n_m, config.translation_clip_m
         turn_stiffness, turn_clip = config.rotation_stiffness_nm_rad, config.rotation_clip_rad
-        away = self._null_rows.dot(self._posture - joint_position_rad).tolist()
+        pull = self._posture_rows.dot(self._posture - joint_position_rad).tolist()
         return np.array(
             (
                 stiffness * _clip(tx - x, clip),
@@ -158,7 +170,7 @@ class CartesianImpedance:
                 turn_stiffness * _clip(rx, turn_clip),
                 turn_stiffness * _clip(ry, turn_clip),
                 turn_stiffness * _clip(rz, turn_clip),
-                *(config.posture_stiffness_nm_rad * turn for turn in away),
+                *pull,
             )
         )
 
@@ -226,6 +238,21 @@ class JointImpedance:
 
 def _clip(value: float, bound: float) -> float:
     return bound if value > bound else -bound if value < -bound else value
+
+
+def _null_space(jacobian: Array) -> Array:
+    """Orthonormal joint motions that leave the end effector where it is, shape (N - 6, N)."""
+    if jacobian.shape == (6, 7):
+        # One motion: the cross product of the rows, made of minors. Takes half the time of
+        # the decomposition below.
+        motion = _ALTERNATING * np.linalg.det(jacobian.T[_OTHER_JOINTS])
+        length = sqrt(motion.dot(motion))
+        if length > _LEAST_MINORS:
+            return (motion / length)[np.newaxis]
+    try:
+        return np.linalg.svd(jacobian).Vh[6:]
+    except np.linalg.LinAlgError:
+        raise ArithmeticError("The Jacobian is not finite: stop the arm, check its sensors.") from None
 
 
 def _limited(torque: Array, limit: Array) -> Array:

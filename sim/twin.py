@@ -190,11 +190,13 @@ class Twin:
                 self.hold()
 
     def _apply(self, command: RobotCommand) -> None:
-        self._is_cartesian = isinstance(command, PoseCommand)
         if isinstance(command, JointCommand):
             self._joint.set_target(command.joint_position_rad)
         else:
             self._cartesian.set_target(command.ee_position_m, command.ee_quaternion_xyzw)
+            if not self._is_cartesian:
+                self._cartesian.restart()
+        self._is_cartesian = isinstance(command, PoseCommand)
         self.data.ctrl[_JOINTS] = command.gripper_width_m
 
     def _read_end_effector(self) -> None:
@@ -205,7 +207,7 @@ class Twin:
 
     def _wrench(self) -> Array:
         """External force and torque on the end effector, as arms estimate it: from external joint torques."""
-        if not self._external_torque.any():
+        if not any(self._external_torque.tolist()):
             return _NO_WRENCH.copy()
         jacobian = self._jacobian
         return np.linalg.solve(jacobian.dot(jacobian.T), jacobian.dot(self._external_torque))

@@ -71,18 +71,43 @@ def test_posture_pulls_home(jacobian, position):
 
 
 @given(jacobians, jacobians, joints)
-def test_torque_depends_on_nothing_older_than_the_target(old, new, position):
+def test_torque_depends_on_nothing_older_than_a_restart(old, new, position):
     used, fresh = (CartesianImpedance(ImpedanceConfig(), PANDA) for _ in range(2))
     used.set_target(HOME_M, IDENTITY)
     for _ in range(3):
         used.torque(old, position, position, HOME_M, IDENTITY)
-    for controller in (used, fresh):
-        controller.set_target(HOME_M, IDENTITY)
+    used.restart()
+    fresh.set_target(HOME_M, IDENTITY)
     measured = new, position, position, HOME_M, IDENTITY
     assert_array_equal(used.torque(*measured), fresh.torque(*measured))
 
 
-def test_null_space_follows_the_arm_under_one_long_target():
+@pytest.mark.parametrize("joints", [7, 8])
+def test_the_posture_leaves_a_singular_or_more_redundant_arm_alone(joints):
+    limits = JointLimits(
+        **{
+            name: (getattr(STRONG, name) * 2)[:joints]
+            for name in ("min_rad", "max_rad", "velocity_rad_s", "acceleration_rad_s2", "effort_nm")
+        }
+    )
+    jacobian = np.random.default_rng(0).normal(size=(6, joints))
+    if joints == 7:
+        jacobian[5] = jacobian[4]
+    controller = CartesianImpedance(ImpedanceConfig(posture_rad=(0.5,) * joints), limits)
+    controller.set_target(HOME_M, IDENTITY)
+    torque = controller.torque(jacobian, np.zeros(joints), np.zeros(joints), HOME_M, IDENTITY)
+    assert np.abs(torque).max() > 0.1
+    assert_allclose(jacobian @ torque, 0.0, atol=1e-9)
+
+
+def test_a_jacobian_that_is_no_number_gives_no_torque():
+    controller = CartesianImpedance(ImpedanceConfig(), PANDA)
+    controller.set_target(HOME_M, IDENTITY)
+    with np.errstate(invalid="ignore"), pytest.raises(ArithmeticError, match="not finite"):
+        controller.torque(np.full((6, 7), np.nan), np.zeros(7), np.zeros(7), HOME_M, IDENTITY)
+
+
+def test_null_space_follows_the_arm_in_the_long_run():
     rng = np.random.default_rng(0)
     controller = CartesianImpedance(ImpedanceConfig(), STRONG)
     controller.set_target(HOME_M, IDENTITY)
