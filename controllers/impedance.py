@@ -90,7 +90,7 @@ class CartesianImpedance:
             [3, 3, max(0, limits.joints - 6)],
         )
         self._posture = np.array(config.posture_rad)
-        self._torque_limit = np.array(limits.effort_nm)
+        self._torque_limits = _both_signs(limits.effort_nm)
         # The Jacobian, and below it a basis of its null space: one product serves both springs and dampers.
         extended = np.zeros((self._damping.size, limits.joints))
         self._extended_jacobian, self._task_rows, self._null_rows = extended, extended[:6], extended[6:]
@@ -149,7 +149,7 @@ class CartesianImpedance:
         brake = self._extended_jacobian.dot(joint_velocity_rad_s)
         brake *= self._damping
         push -= brake
-        return _limited(push.dot(self._extended_jacobian), self._torque_limit)
+        return _limited(push.dot(self._extended_jacobian), *self._torque_limits)
 
     def _spring(self, joint_position_rad: Array, ee_position_m: Array, ee_quaternion_xyzw: Array) -> Array:
         """Forces and torques on the end effector, then torques along the null space, shape (max(6, N),)."""
@@ -216,7 +216,7 @@ class JointImpedance:
         self._stiffness = np.array(config.stiffness_nm_rad)
         self._damping = np.array(config.damping_nms_rad)
         self._clip = config.clip_rad
-        self._torque_limit = np.array(limits.effort_nm)
+        self._torque_limits = _both_signs(limits.effort_nm)
         self._target: Array | None = None
 
     def set_target(self, joint_position_rad: Array) -> None:
@@ -233,7 +233,7 @@ class JointImpedance:
         if self._target is None:
             raise RuntimeError("torque() before set_target(): give the controller a target first.")
         away = np.minimum(np.maximum(self._target - joint_position_rad, -self._clip), self._clip)
-        return _limited(self._stiffness * away - self._damping * joint_velocity_rad_s, self._torque_limit)
+        return _limited(self._stiffness * away - self._damping * joint_velocity_rad_s, *self._torque_limits)
 
 
 def _clip(value: float, bound: float) -> float:
@@ -255,9 +255,13 @@ def _null_space(jacobian: Array) -> Array:
         raise ArithmeticError("The Jacobian is not finite: stop the arm, check its sensors.") from None
 
 
-def _limited(torque: Array, limit: Array) -> Array:
-    """`torque` cut off at plus and minus `limit`; a torque that is no number never reaches a motor."""
+def _both_signs(limit: tuple[float, ...]) -> tuple[Array, Array]:
+    return -np.array(limit), np.array(limit)
+
+
+def _limited(torque: Array, lowest: Array, highest: Array) -> Array:
+    """`torque` cut off at the limits; a torque that is no number never reaches a motor."""
     if not isfinite(torque.dot(torque)):
         raise ArithmeticError(f"The torques {torque} are not finite: stop the arm, check its sensors.")
     # np.clip has several times the overhead of its two halves.
-    return np.minimum(np.maximum(torque, -limit), limit)
+    return np.minimum(np.maximum(torque, lowest), highest)

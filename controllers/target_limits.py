@@ -9,14 +9,14 @@ The allowed target positions form a convex set that holds the measured one, so l
 another never undo each other. Plain floats throughout: this runs for every command.
 """
 
-from dataclasses import dataclass
 from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from controllers.limits import SafetyLimits
-from controllers.rotations import error, from_rotation_vector, multiply
+from controllers.rotations import error_components, from_rotation_vector, multiply
 
 Array = NDArray[np.float64]
 
@@ -24,12 +24,11 @@ Array = NDArray[np.float64]
 _ROUNDING = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """Where the arm stands: a copy of the part of a `RobotState` that limits and holds are built on."""
 
     position_m: list[float]
-    quaternion_xyzw: Array
+    quaternion_xyzw: list[float]
     joint_position_rad: list[float]
     wrench: list[float]
     gripper_width_m: float
@@ -50,7 +49,7 @@ class PoseLimiter:
     def restart(self) -> None:
         """Forget the previous target: the next step starts at rest from the measured pose."""
         self._position_m: list[float] | None = None
-        self._quaternion_xyzw: Array | None = None
+        self._quaternion_xyzw: list[float] | None = None
         self._velocity_m_s = [0.0, 0.0, 0.0]
         self._angular_velocity_rad_s = [0.0, 0.0, 0.0]
 
@@ -90,11 +89,13 @@ class PoseLimiter:
         self._position_m = target
         return target
 
-    def limit_orientation(self, desired: Array, measured: Measured, dt_s: float, hits: list[str]) -> Array:
+    def limit_orientation(
+        self, desired: list[float], measured: Measured, dt_s: float, hits: list[str]
+    ) -> list[float]:
         """The allowed target orientation nearest to `desired` in the sense of the limits.
 
         Args:
-            desired: Wanted target, quaternion of shape (4,).
+            desired: Wanted target, quaternion x, y, z, w.
             measured: Where the arm stands.
             dt_s: Time since the previous command.
             hits: Names of the limits hit are appended.
@@ -102,7 +103,7 @@ class PoseLimiter:
         limits = self._limits
         here = measured.quaternion_xyzw
         before = here if self._quaternion_xyzw is None else self._quaternion_xyzw
-        away = error(desired, here).tolist()
+        away = _turn(desired, here)
         torque = measured.wrench[3:]
         if hypot(*torque) > limits.contact_torque_nm:
             before = here
@@ -110,24 +111,23 @@ class PoseLimiter:
                 hits.append("contact_torque")
                 desired, away = here, [0.0, 0.0, 0.0]
         start, wanted = here, away
-        turn = error(desired, before).tolist()
+        turn = _turn(desired, before)
         if hypot(*turn) < hypot(*away):
             start, wanted = before, turn
         bounds = limits.angular_speed_rad_s, limits.angular_acceleration_rad_s2
         step = _limit_step(wanted, self._angular_velocity_rad_s, bounds, dt_s, "angular", hits)
         if step is not wanted:
-            desired = multiply(from_rotation_vector(np.array(step)), start)
-            away = error(desired, here).tolist()
-            turn = error(desired, before).tolist()
+            desired = _turned(start, step)
+            away = _turn(desired, here)
+            turn = _turn(desired, before)
         angle = hypot(*away)
         if angle > limits.rotation_error_rad + _ROUNDING:
             hits.append("rotation_error")
-            short = np.array(_times(away, limits.rotation_error_rad / angle))
-            desired = multiply(from_rotation_vector(short), here)
-            turn = error(desired, before).tolist()
+            desired = _turned(here, _times(away, limits.rotation_error_rad / angle))
+            turn = _turn(desired, before)
         if dt_s > 0.0:
             self._angular_velocity_rad_s = _times(turn, 1.0 / dt_s)
-        self._quaternion_xyzw = desired.copy()
+        self._quaternion_xyzw = desired
         return desired
 
     def _slide(self, target: list[float], here: list[float], force: list[float]) -> list[float]:
@@ -240,6 +240,16 @@ def _nearest_between(point: list[float], a: list[float], b: list[float]) -> list
         return a
     fraction = _dot(_minus(point, a), along) / squared
     return _plus(a, _times(along, min(max(fraction, 0.0), 1.0)))
+
+
+def _turn(target: list[float], start: list[float]) -> list[float]:
+    """The shortest rotation vector from one quaternion to another."""
+    return list(error_components(target, start))
+
+
+def _turned(start: list[float], turn: list[float]) -> list[float]:
+    """The quaternion `start` turned by a rotation vector in the base frame."""
+    return multiply(from_rotation_vector(np.array(turn)), np.array(start)).tolist()
 
 
 def _plus(a: list[float], b: list[float]) -> list[float]:
