@@ -1,6 +1,7 @@
 """Time as the control loop sees it: a clock to sleep on and a rate held by absolute deadlines."""
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -98,5 +99,5 @@ class Rate:
         statistics.missed += lateness_s > self.period_s
         statistics.worst_lateness_s = max(statistics.worst_lateness_s, lateness_s)
         # 1e-9: a simulated clock reaches its deadline up to rounding.
-        statistics.lateness[LATENESS_EDGES.searchsorted(lateness_s / self.period_s - 1e-9)] += 1
-        statistics.period[PERIOD_EDGES.searchsorted((now_s - self._last_s) / self.period_s)] += 1
+        statistics.lateness[bisect_left(LATENESS_EDGES, lateness_s / self.period_s - 1e-9)] += 1
+        statistics.period[bisect_left(PERIOD_EDGES, (now_s - self._last_s) / self.period_s)] += 1

@@ -5,6 +5,7 @@ action caused, and the next action is chosen from the freshest measurement.
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import gymnasium
@@ -70,6 +71,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             (o.name, _ROBOT_OBSERVABLES[o.name][1]) if o.name in _ROBOT_OBSERVABLES else (o.name, None)
             for o in task.observation
         ]
+        self._lowest, self._highest = -np.ones(task.action.size), np.ones(task.action.size)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action.size,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(
             {"state": gymnasium.spaces.Box(-np.inf, np.inf, (len(self.state_names),), np.float32)}
@@ -175,11 +177,10 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         scene = self.scene.observe()
         parts = [read(state) if read else scene[name] for name, read in self._robot_parts]
         vector = np.concatenate(parts) / self._scales
-        if not np.isfinite(vector).all():
+        values = vector.tolist()
+        if not all(map(isfinite, values)):
             self.robot.stop()
-            bad = [
-                name for name, value in zip(self.state_names, vector, strict=True) if not np.isfinite(value)
-            ]
+            bad = [name for name, value in zip(self.state_names, values, strict=True) if not isfinite(value)]
             raise RobotError(
                 f"The robot was stopped because {', '.join(bad)} is not finite: check the sensor."
             )
@@ -191,8 +192,8 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _command(self, action: NDArray[np.float64], state: RobotState) -> PoseCommand:
         """Turn an action into a target pose relative to the measured one."""
         config = self.task.action
-        # A NaN passes through clip; the safety filter is the place that refuses it, and says so.
-        action = np.clip(action, -1.0, 1.0)
+        # A NaN passes through; the safety filter is the place that refuses it, and says so.
+        action = np.minimum(np.maximum(action, self._lowest), self._highest)
         self._clipped = action.astype(np.float32)
         translation = action[:3] * config.translation_m
         quaternion = self._held_quaternion
@@ -205,7 +206,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             translation = rotate(state.ee_quaternion_xyzw, translation)
         width_m = self._held_width_m
         if config.gripper:
-            width_m = 0.5 * (action[-1] + 1.0) * self.robot.max_gripper_width_m
+            width_m = 0.5 * (action.item(-1) + 1.0) * self.robot.max_gripper_width_m
         return PoseCommand(self.robot.clock.now_s(), state.ee_position_m + translation, quaternion, width_m)
 
     def _executed_action(self, sent: Any, state: RobotState) -> NDArray[np.float32]:
@@ -223,4 +224,4 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             parts.append(to_rotation_vector(turn) / config.rotation_rad)
         if config.gripper:
             parts.append(np.array([2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0]))
-        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+        return np.concatenate(parts).clip(-1.0, 1.0).astype(np.float32)
