@@ -204,6 +204,23 @@ def test_a_measurement_that_is_no_number_is_refused(field):
 
 
 @pytest.mark.parametrize(
+    "broken",
+    [
+        {"joint_position_rad": np.zeros(8), "joint_velocity_rad_s": np.zeros(6)},
+        {"ee_linear_velocity_m_s": np.zeros(2)},
+        {"ee_wrench": np.zeros((6, 1))},
+        {"joint_effort_nm": np.full(7, 1e200)},
+    ],
+)
+def test_a_measurement_of_wrong_shape_or_size_is_refused(broken):
+    safety = SafetyFilter(LIMITS)
+    safety.filter(pose(), measured(), 0.0)
+    sent, hits = safety.filter(pose((0.03, 0, 0)), measured(**broken), 0.05)
+    assert_array_equal(sent.ee_position_m, HOME_M)
+    assert hits == ("bad_state",)
+
+
+@pytest.mark.parametrize(
     "command",
     [
         replace(pose(), ee_position_m=np.zeros(2)),

@@ -147,3 +147,19 @@ def test_time_differences_do_not_depend_on_the_hour(twin) -> None:
     for start_s in (3.0, 1e3, 1e6):
         assert episode(start_s) == first
     assert sum(first) == pytest.approx(0.49)
+
+
+@pytest.mark.parametrize("ticks_before", [3, 10])
+def test_torques_do_not_depend_on_the_episode_before(twin, ticks_before) -> None:
+    def episode(ticks: int, turn_rad: float) -> np.ndarray:
+        twin.reset(np.random.default_rng(0), np.array(twin.config.impedance.posture_rad) + turn_rad, 0.08)
+        target_m = twin.state(0.0).ee_position_m + np.array([0.03, 0.0, 0.0])
+        for _ in range(ticks):
+            twin.follow(PoseCommand(twin.now_s(), target_m, GRIPPER_DOWN, 0.08))
+            twin.advance(1)
+        return twin.state(0.0).joint_position_rad
+
+    episode(10, 0.0)
+    first = episode(15, 0.0)
+    episode(ticks_before, 0.3)
+    np.testing.assert_array_equal(episode(15, 0.0), first)
