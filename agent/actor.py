@@ -47,8 +47,6 @@ class ActorConfig(Config):
             raise ValueError(f"actor.park_after_s {self.park_after_s} must be positive")
 
 
-REPORT_KINDS = ("episode", "evaluation")
-"""What an actor reports to the learner, which writes it into the journal."""
 EVALUATION_SEED = 1_000_000
 """Evaluation episode i starts from reset seed EVALUATION_SEED + i in every run: all policies meet the same starts."""
 

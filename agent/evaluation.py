@@ -16,7 +16,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         policy_version: Which weights.
-        environment_steps: How much experience these weights had seen.
+        environment_steps: Of the run, when these weights were taken.
         episodes: Number of episodes.
         successes: How many of them succeeded.
         success_rate: The share.

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+REPORT_KINDS = ("episode", "evaluation")
+"""Kinds of entries that actors report; the learner writes them down."""
+OTHER_REPORT = "report"
+"""Kind of an entry that an actor reported without one of these."""
+
 
 class Journal:
     """One file of JSON objects, one per line, each with the wall-clock time `time` in seconds since the epoch."""
@@ -21,8 +26,10 @@ class Journal:
         self._file.flush()
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        """Append what an actor reported; its `kind` becomes the entry's."""
-        self.write(str(report["kind"]), {key: value for key, value in report.items() if key != "kind"})
+        """Append what an actor reported. Its `kind` becomes the entry's if it is one that actors may report."""
+        kind = report.get("kind")
+        values = {key: value for key, value in report.items() if key not in ("kind", "time")}
+        self.write(str(kind) if kind in REPORT_KINDS else OTHER_REPORT, values)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import torch
 
-from agent.actor import REPORT_KINDS, Actor, episode_seed
+from agent.actor import Actor, episode_seed
 from agent.algorithm import load_algorithm, make_policy
 from agent.config import InputError
-from agent.journal import Journal, JournalReader
+from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
@@ -224,7 +224,9 @@ def episode_records(episodes: Sequence[Episode], spec: TransitionSpec) -> Record
 
 def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog) -> None:
     """Write the reports that a killed learner had stored but not yet written down."""
-    written = sum(entry["kind"] in REPORT_KINDS for entry in JournalReader(run.journal).new())
+    written = sum(
+        entry["kind"] in (*REPORT_KINDS, OTHER_REPORT) for entry in JournalReader(run.journal).new()
+    )
     for encoded in list(log.reports())[written:]:
         journal.write_report(decode_report(encoded))
 

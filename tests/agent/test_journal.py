@@ -16,6 +16,15 @@ def test_reader_follows_the_writer(tmp_path):
     assert [e["kind"] for e in reader.new()] == ["learner"]
 
 
+def test_an_actors_report_cannot_pass_for_the_learners(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    for report in ({"kind": "episode", "time": 0.0}, {"kind": "learner"}, {}):
+        journal.write_report(report)
+    entries = JournalReader(tmp_path / "journal.jsonl").new()
+    assert [e["kind"] for e in entries] == ["episode", "report", "report"]
+    assert entries[0]["time"] > 0
+
+
 @given(cut=st.integers(0, 200))
 def test_a_torn_last_line_is_neither_read_nor_kept(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,7 +179,9 @@ def test_it_runs_without_demonstrations(tmp_path):
 
 def test_learner_and_actor_started_by_hand(tmp_path):
     """As on two machines: an address, and no supervisor."""
-    address = "transport.address=tcp://127.0.0.1:5731"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"transport.address=tcp://127.0.0.1:{probe.getsockname()[1]}"
     small = [*SMALL, "demonstrations.episodes=0", "learner.max_environment_steps=120"]
     learner = start(tmp_path, *small, address, verb="learner")
     actor = start(tmp_path, *small, address, verb="actor")
