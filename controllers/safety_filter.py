@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 _CLOCK_TOLERANCE_S = 0.01
 # Joints measured slower than this do not count as moving: sensor noise.
 _RESTING_RAD_S = 0.02
-_UNIT_TOLERANCE = 1e-3
+_UNIT_TOLERANCE = 5e-4
 # Nothing measured or wanted is this large, and squares of what is smaller are still finite.
 _TOO_LONG = 1e150
 
