@@ -52,7 +52,7 @@ class LiveView:
 
     def message(self, text: str) -> None:
         """Say something that stays."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def refresh(self) -> None:
         """Take in what is new and draw it."""

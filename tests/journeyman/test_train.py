@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from agent.journal import JournalReader
 from agent.record_log import RecordLog
+from agent.transport.curve import create_keys
 from journeyman.config import read_config
 from journeyman.wiring import make_env, make_spec
 
@@ -177,12 +179,20 @@ def test_it_runs_without_demonstrations(tmp_path):
     assert summary(tmp_path)["demonstrations"] == 0
 
 
-def test_learner_and_actor_started_by_hand(tmp_path):
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_learner_and_actor_started_by_hand(tmp_path, encrypted):
     """As on two machines: an address, and no supervisor."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"transport.address=tcp://127.0.0.1:{probe.getsockname()[1]}"
-    small = [*SMALL, "demonstrations.episodes=0", "learner.max_environment_steps=120"]
+    small = [*SMALL, "learner.max_environment_steps=120"]
+    if encrypted:
+        keys = tmp_path / "keys"
+        create_keys(keys, "learner")
+        public, _ = create_keys(keys, "actor-0")
+        (keys / "actors").mkdir()
+        shutil.move(public, keys / "actors")
+        small.append("transport.keys=keys")
     learner = start(tmp_path, *small, address, verb="learner")
     actor = start(tmp_path, *small, address, verb="actor")
     code, output = finish(learner)
