@@ -106,9 +106,10 @@ class _Child:
 
 def _supervise(config: RunConfig, directory: RunDirectory) -> int:
     """Keep both processes alive until the learner says that the run is complete, or a person stops it."""
-    # A terminal's hang-up and a service manager's stop mean the same as Ctrl-C.
+    # A terminal's hang-up and a service manager's stop mean the same as Ctrl-C. Under nohup a hang-up is ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise_interrupt)
     with tempfile.TemporaryDirectory(prefix="journeyman-") as private:
         address = config.transport.address
         if address == "auto":

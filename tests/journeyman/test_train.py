@@ -44,12 +44,18 @@ def start(folder, *arguments, verb="train"):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # As in a terminal: a test run in the background of a script passes on that Ctrl-C is to be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
 
 
 def finish(process, timeout_s=240):
-    output, _ = process.communicate(timeout=timeout_s)
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()  # Its processes notice and end.
+        raise
     return process.returncode, output
 
 
