@@ -1,8 +1,9 @@
 """What the environment is assembled from besides the robot: scene, camera, reward, reset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,7 @@ class Camera(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reward:
+class Reward(NamedTuple):
     """What one step earned.
 
     Attributes:
@@ -43,7 +43,7 @@ class Reward:
 
     value: float
     success: bool
-    terms: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = MappingProxyType({})
 
 
 class RewardModel(Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import InputError
-from controllers.rotations import from_rotation_vector, multiply, rotate, to_rotation_vector
+from controllers.rotations import conjugate, from_rotation_vector, multiply, rotate, to_rotation_vector
 from robot_env.clock import Rate
 from robot_env.contracts import Camera, Observation, ResetPolicy, RewardModel, Scene
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
@@ -212,16 +212,17 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _executed_action(self, sent: Any, state: RobotState) -> NDArray[np.float32]:
         """Inverse of `_command`: the action that `sent` stands for."""
         config = self.task.action
-        inverse = state.ee_quaternion_xyzw * np.array([-1.0, -1.0, -1.0, 1.0])
+        own_frame = config.frame == "end_effector"
         translation = sent.ee_position_m - state.ee_position_m
-        if config.frame == "end_effector":
+        if own_frame or config.rotation_rad > 0:
+            inverse = conjugate(state.ee_quaternion_xyzw)
+        if own_frame:
             translation = rotate(inverse, translation)
-        parts = [translation / config.translation_m]
+        parts = (translation / config.translation_m).tolist()
         if config.rotation_rad > 0:
-            own_frame = config.frame == "end_effector"
             target = sent.ee_quaternion_xyzw
             turn = multiply(inverse, target) if own_frame else multiply(target, inverse)
-            parts.append(to_rotation_vector(turn) / config.rotation_rad)
+            parts += (to_rotation_vector(turn) / config.rotation_rad).tolist()
         if config.gripper:
-            parts.append(np.array([2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0]))
-        return np.concatenate(parts).clip(-1.0, 1.0).astype(np.float32)
+            parts.append(2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0)
+        return np.array([min(max(part, -1.0), 1.0) for part in parts], np.float32)

@@ -1,7 +1,7 @@
 """What the values of an episode may be. Every refusal names file, field, step, what is allowed and what to do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -105,12 +105,12 @@ class StepCheck:
             allowed = f"at least {not_before_s} and less than a day after the start"
             refuse(self.source, "robot_state.stamp_s", step, state.stamp_s, allowed)
         sizes = {"ee_quaternion_xyzw": 4, "ee_wrench": 6}
-        for field in fields(RobotState):
-            value = np.asarray(getattr(state, field.name), np.float64)
-            name = f"robot_state.{field.name}"
+        for field in RobotState.__struct_fields__:
+            value = np.asarray(getattr(state, field), np.float64)
+            name = f"robot_state.{field}"
             check_finite(self.source, name, value[None], step)
-            if field.name not in ("stamp_s", "gripper_width_m"):
-                size = self.joints if field.name.startswith("joint_") else sizes.get(field.name, 3)
+            if field not in ("stamp_s", "gripper_width_m"):
+                size = self.joints if field.startswith("joint_") else sizes.get(field, 3)
                 self._shape(name, value, (size,), step)
 
     def _shape(self, field: str, value: NDArray[Any], shape: tuple[int, ...], step: int) -> None:

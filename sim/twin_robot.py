@@ -1,8 +1,7 @@
 """The twin as a robot: the same contract, and the same safety filter, as a real arm."""
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from controllers.safety_filter import SafetyFilter
 from controllers.state import RobotCommand, RobotState

@@ -1,12 +1,12 @@
 """Whatever comes in, what leaves keeps the limits."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.testing import assert_allclose, assert_array_equal
 
 from controllers.limits import JointLimits, SafetyLimits
@@ -192,7 +192,7 @@ def test_a_command_that_is_no_number_is_refused(field, bad):
     assert hits == ("stale_command",) if field == "stamp_s" else ("bad_command",)
 
 
-@pytest.mark.parametrize("field", list(RobotState.__dataclass_fields__))
+@pytest.mark.parametrize("field", list(RobotState.__struct_fields__))
 def test_a_measurement_that_is_no_number_is_refused(field):
     safety = SafetyFilter(LIMITS)
     safety.filter(pose(), measured(), 0.0)
