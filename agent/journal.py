@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ class JournalReader:
         whole = content.rfind(b"\n") + 1  # What follows is still being written.
         self._position += whole
         return [json.loads(line) for line in content[:whole].splitlines()]
+
+
+def last_of_each_process(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the `episode` entries, the last one that each actor process wrote: its counters hold all before it.
+
+    The counters of a process only grow; where an actor's `ticks` fall, it was started again.
+    """
+    open_ends: dict[str, dict[str, Any]] = {}
+    ended = []
+    for entry in episodes:
+        before = open_ends.get(entry["actor"])
+        if before is not None and entry["ticks"] < before["ticks"]:
+            ended.append(before)
+        open_ends[entry["actor"]] = entry
+    return [*ended, *open_ends.values()]
 
 
 def _cut_torn_line(path: Path) -> None:

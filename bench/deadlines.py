@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent.journal import JournalReader
+from agent.journal import JournalReader, last_of_each_process
 
 
 def burn() -> None:
@@ -53,12 +53,7 @@ def main() -> int:
     if not episodes:
         print("The actor finished no episode: run journeyman train by hand to see why.", file=sys.stderr)
         return 1
-    # The counters of a process grow; where they fall, the actor was started again.
-    ends = [
-        e
-        for e, after in zip(episodes, [*episodes[1:], None], strict=True)
-        if not after or after["ticks"] < e["ticks"]
-    ]
+    ends = last_of_each_process(episodes)
     missed = sum(e["missed_deadlines"] for e in ends)
     result = {
         "rate_hz": options.rate,

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import msgspec
 
 from agent.evaluation import Evaluation
-from agent.journal import JournalReader
+from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
 from journeyman.config import RunConfig
@@ -72,6 +72,7 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
     learner: dict[str, Any] = next((e for e in reversed(journal) if e["kind"] == "learner"), {})
     sessions = [e for e in journal if e["kind"] == "session"]
     episodes = [e for e in journal if e["kind"] == "episode"]
+    processes = last_of_each_process(episodes)
     steps = learner.get("environment_steps", 0)
     return {
         "task": config.task.name,
@@ -90,8 +91,8 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
         "updates": learner.get("updates", 0),
-        "missed_deadlines": sum(e["missed_deadlines"] for e in _last_per_actor(episodes)),
-        "limit_hits": [e["limit_hits"] for e in _last_per_actor(episodes)],
+        "missed_deadlines": sum(e["missed_deadlines"] for e in processes),
+        "limit_hits": [e["limit_hits"] for e in processes],
     }
 
 
@@ -117,11 +118,6 @@ def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int,
     stored = log.record_count
     log.close()
     return sent, stored
-
-
-def _last_per_actor(episodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest episode entry of each actor: its counters include the earlier ones."""
-    return list({e["actor"]: e for e in episodes}.values())
 
 
 def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, path: Path) -> None:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.journal import Journal, JournalReader
+from agent.journal import Journal, JournalReader, last_of_each_process
 
 
 def test_reader_follows_the_writer(tmp_path):
@@ -23,6 +23,14 @@ def test_an_actors_report_cannot_pass_for_the_learners(tmp_path):
     entries = JournalReader(tmp_path / "journal.jsonl").new()
     assert [e["kind"] for e in entries] == ["episode", "report", "report"]
     assert entries[0]["time"] > 0
+
+
+def test_counters_are_kept_over_restarts_of_an_actor():
+    ticks = [("a", 10), ("b", 5), ("a", 20), ("b", 9), ("a", 4), ("a", 8), ("b", 12)]
+    entries = [{"actor": actor, "ticks": count} for actor, count in ticks]
+    found = {(e["actor"], e["ticks"]) for e in last_of_each_process(entries)}
+    assert found == {("a", 20), ("a", 8), ("b", 12)}
+    assert last_of_each_process([]) == []
 
 
 @given(cut=st.integers(0, 200))
