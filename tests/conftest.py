@@ -19,6 +19,13 @@ if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
             os.environ["MUJOCO_GL"] = _backend
             break
 
+# A ROS domain for each worker of each run of the tests, or they would hear each other; the highest is 232. Sockets
+# instead of shared memory: a killed process would leave its segments behind.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["ROS_DOMAIN_ID"] = str(1 + (os.getppid() * 8 + _worker) % 230)
+os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
 # A shared machine stalls now and then: a deadline would fail tests at random.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)

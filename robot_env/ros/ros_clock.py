@@ -1,0 +1,133 @@
+"""Clocks of programs that speak ROS: their own monotonic time, and the ROS time of message stamps."""
+
+import time
+from typing import Any, Protocol
+
+from robot_env.clock import Clock
+
+_NS = 1e-9
+_LONGEST_SLEEP_S = 0.05
+_SHORTEST_SLEEP_S = 0.0003
+
+
+class RosClock(Clock, Protocol):
+    """A control loop's clock that can also read and write message stamps."""
+
+    def stamp_ns(self) -> int:
+        """ROS time now, for the stamp of a message."""
+        ...
+
+    def local_s(self, stamp_ns: int) -> float:
+        """When a message was stamped, as `now_s` would have said it then."""
+        ...
+
+    def fault(self) -> str:
+        """What happened to the clock since the last call, in a sentence; empty if it ran evenly."""
+        ...
+
+
+class WallRosClock:
+    """Monotonic time for the loop, the system's clock for stamps. Implements `RosClock`.
+
+    Args:
+        longest_jump_s: The system's clock may be corrected by this much at once.
+    """
+
+    def __init__(self, longest_jump_s: float = 0.05) -> None:
+        self._longest_jump_s = longest_jump_s
+        self._offset_s = self._measure_offset_s()
+
+    def now_s(self) -> float:
+        """Monotonic time in seconds."""
+        return time.monotonic()
+
+    def sleep_until(self, deadline_s: float) -> None:
+        """Sleep until `deadline_s`."""
+        remaining_s = deadline_s - time.monotonic()
+        if remaining_s > 0:
+            time.sleep(remaining_s)
+
+    def stamp_ns(self) -> int:
+        """The system's time."""
+        return time.time_ns()
+
+    def local_s(self, stamp_ns: int) -> float:
+        """When a message was stamped, in monotonic seconds."""
+        return time.monotonic() - (time.time_ns() - stamp_ns) * _NS
+
+    def fault(self) -> str:
+        """Whether the system's clock was set since the last call."""
+        offset_s = self._measure_offset_s()
+        jump_s = offset_s - self._offset_s
+        self._offset_s = offset_s
+        if abs(jump_s) <= self._longest_jump_s:
+            return ""
+        return f"the system's clock jumped by {jump_s:+.3f} s, so stamps of messages cannot be trusted"
+
+    def _measure_offset_s(self) -> float:
+        return time.time() - time.monotonic()
+
+
+class SimulatedRosClock:
+    """Time of the `/clock` topic, at whatever speed it passes. Implements `RosClock`.
+
+    Args:
+        node: Subscribes.
+        longest_silence_s: Wall time without a message after which the clock counts as stopped.
+    """
+
+    def __init__(self, node: Any, longest_silence_s: float = 1.0) -> None:
+        from rosgraph_msgs.msg import Clock as ClockMessage
+
+        from robot_env.ros.runtime import Inbox
+
+        self._inbox = Inbox(node, ClockMessage, "/clock", depth=1)
+        self._longest_silence_s = longest_silence_s
+        self._now_ns = 0
+        self._heard_s = time.monotonic()
+        self._speed = 1.0
+        self._fault = ""
+
+    def now_s(self) -> float:
+        """Simulated time in seconds."""
+        self._read()
+        return self._now_ns * _NS
+
+    def sleep_until(self, deadline_s: float) -> None:
+        """Sleep until the simulation has come to `deadline_s`, or has stopped."""
+        while (remaining_s := deadline_s - self.now_s()) > 0.0 and not self._is_silent():
+            wall_s = remaining_s / max(self._speed, 0.1)
+            time.sleep(min(max(wall_s, _SHORTEST_SLEEP_S), _LONGEST_SLEEP_S))
+
+    def stamp_ns(self) -> int:
+        """Simulated time."""
+        self._read()
+        return self._now_ns
+
+    def local_s(self, stamp_ns: int) -> float:
+        """Stamps are simulated time already."""
+        return stamp_ns * _NS
+
+    def fault(self) -> str:
+        """Whether the simulation's time jumped or stopped since the last call."""
+        self._read()
+        fault, self._fault = self._fault, ""
+        if not fault and self._is_silent():
+            return (
+                f"/clock is silent for {time.monotonic() - self._heard_s:.1f} s: is the simulation running?"
+            )
+        return fault
+
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._heard_s > self._longest_silence_s
+
+    def _read(self) -> None:
+        for received in self._inbox.take():
+            stamp = received.message.clock
+            now_ns, heard_s = stamp.sec * 1_000_000_000 + stamp.nanosec, time.monotonic()
+            passed_s, wall_s = (now_ns - self._now_ns) * _NS, heard_s - self._heard_s
+            if self._now_ns and (passed_s < 0.0 or passed_s > 100.0 * max(wall_s, 0.05)):
+                self._fault = f"/clock jumped by {passed_s:+.3f} s"
+            elif wall_s > 1e-3:
+                self._speed += 0.1 * (passed_s / wall_s - self._speed)
+            self._now_ns, self._heard_s = now_ns, heard_s

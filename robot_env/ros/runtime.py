@@ -1,0 +1,191 @@
+"""A ROS 2 node in this process: started, spun and shut down in the only order that never aborts."""
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from controllers.config import InputError
+
+_WHEELS = "ros_wheels_bootstrapper"  # Comes with every wheel of ROS 2 on the package index.
+_JOIN_TIMEOUT_S = 5.0
+
+Message = TypeVar("Message")
+
+
+def require_ros() -> None:
+    """See that exactly one ROS 2 is here.
+
+    Raises:
+        InputError: There is none, or the wheels of the `ros` extra are mixed with a sourced installation, whose
+            libraries would be loaded at random.
+    """
+    wheels = importlib.util.find_spec(_WHEELS)
+    sourced = os.environ.get("AMENT_PREFIX_PATH", "")
+    if wheels is not None and sourced:
+        raise InputError(
+            f"ROS 2 is here twice: sourced from {sourced.split(os.pathsep)[0]}, and as wheels in "
+            f"{Path(str(wheels.origin)).parents[1]}; use a shell where it is not sourced, or an environment without "
+            "the ros extra (pip uninstall ros-rclpy ros-wheels-bootstrapper)."
+        )
+    if importlib.util.find_spec("rclpy") is None:
+        raise InputError(
+            "There is no rclpy here: source your ROS 2 (Humble or newer), or pip install 'journeyman[ros]'."
+        )
+
+
+class Runtime:
+    """One node with its context, and a thread that serves its services, parameters and events.
+
+    Signals stay with the program, because after ROS's own handler nothing can be published any more, not even a
+    last stop.
+
+    Args:
+        make_node: Called with keyword arguments for `rclpy.node.Node` (its context); returns the node.
+        arguments: ROS arguments such as `--ros-args -r __ns:=/left`.
+
+    Attributes:
+        node: The node. Subscriptions in an `Inbox` are never touched by the thread.
+    """
+
+    def __init__(self, make_node: Callable[..., Any], arguments: Sequence[str] = ()) -> None:
+        require_ros()
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        self._rclpy = rclpy
+        self._context = rclpy.Context()
+        rclpy.init(
+            args=list(arguments), context=self._context, signal_handler_options=SignalHandlerOptions.NO
+        )
+        self._closed = False
+        self._failure: BaseException | None = None
+        try:
+            self.node = make_node(context=self._context)
+        except BaseException:
+            rclpy.try_shutdown(context=self._context)
+            raise
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="ros-spin", daemon=True)
+        self._thread.start()
+
+    def raise_if_dead(self) -> None:
+        """Raise if the thread has ended: a node that no longer answers must not go on."""
+        if self._failure is not None:
+            raise RuntimeError("The thread that serves the ROS node died.") from self._failure
+
+    def close(self) -> None:
+        """Stop the thread, then destroy the node, then the context. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._executor.shutdown()
+        self._thread.join(_JOIN_TIMEOUT_S)
+        self.node.destroy_node()
+        self._rclpy.try_shutdown(context=self._context)
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException, ShutdownException
+
+        try:
+            self._executor.spin()
+        except (ExternalShutdownException, ShutdownException):
+            pass
+        except BaseException as error:  # Kept for raise_if_dead: every kind of failure ends the process.
+            if not self._closed:
+                self._failure = error
+                self.node.get_logger().fatal(f"The thread that serves this node died: {error!r}")
+
+
+class Received(NamedTuple, Generic[Message]):
+    """A message with what the middleware knows of it.
+
+    Attributes:
+        message: The message.
+        received_ns: System time at which it arrived.
+        publisher: Identifies who sent it; empty where the middleware does not say (before ROS 2 Kilted).
+    """
+
+    message: Message
+    received_ns: int
+    publisher: bytes
+
+
+class Inbox(Generic[Message]):
+    """A subscription that is read when wanted, by the thread that wants it.
+
+    Callbacks for joint states at 500 Hz would cost a fifth of a core in each process, and hold up its control loop;
+    the middleware keeps the newest messages anyway.
+
+    Args:
+        node: Subscribes.
+        message_type: A ROS message class.
+        topic: Its name.
+        depth: How many of the newest messages are kept.
+        reliable: Whether to ask for lost messages again; needs a reliable publisher.
+        latched: Whether to get the last message of publishers that were there before; needs such publishers.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        message_type: type[Message],
+        topic: str,
+        depth: int = 1,
+        *,
+        reliable: bool = False,
+        latched: bool = False,
+    ) -> None:
+        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+        profile = QoSProfile(
+            depth=depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable or latched else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        self._subscription = node.create_subscription(
+            message_type, topic, _ignore, profile, callback_group=_make_polled_group()
+        )
+        self.topic: str = self._subscription.topic_name
+        self._node = node
+
+    def take(self) -> list[Received[Message]]:
+        """What has arrived since the last call, oldest first, at most `depth` messages."""
+        subscription, taken = self._subscription, []
+        with subscription.handle:
+            while (found := subscription.handle.take_message(subscription.msg_type, False)) is not None:
+                message, info = found
+                publisher = (info.get("publisher_gid") or {}).get("data", b"")
+                taken.append(Received(message, info["received_timestamp"], publisher))
+        return taken
+
+    def publishers(self) -> int:
+        """How many publishers the topic has, the dead of the last seconds included."""
+        return int(self._node.count_publishers(self.topic))
+
+
+def _ignore(_message: Any) -> None:
+    """Never called: the group below keeps the executor away."""
+
+
+def _make_polled_group() -> Any:
+    from rclpy.callback_groups import CallbackGroup
+    from rclpy.subscription import Subscription
+
+    class PolledGroup(CallbackGroup):
+        """Executors serve everything but subscriptions: their messages wait for `Inbox.take`."""
+
+        def can_execute(self, entity: Any) -> bool:
+            return not isinstance(entity, Subscription)
+
+        def beginning_execution(self, entity: Any) -> bool:
+            return not isinstance(entity, Subscription)
+
+        def ending_execution(self, entity: Any) -> None:
+            """Nothing is locked."""
+
+    return PolledGroup()

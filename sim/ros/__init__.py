@@ -1,0 +1,1 @@
+"""The twin as a ROS 2 node."""
