@@ -1,7 +1,7 @@
 """Inverse kinematics on a MuJoCo model: the joint configuration of an end-effector pose.
 
 For resets, and for arms that take joint targets only. The differential steps come from mink; where mink is
-missing or does not fit the installed MuJoCo, from damped least squares. No other module here needs MuJoCo.
+missing or does not fit the installed MuJoCo, from damped least squares.
 """
 
 from typing import Any, Literal, Protocol
@@ -50,7 +50,7 @@ class InverseKinematics:
         if self._site < 0:
             names = [model.site(i).name for i in range(model.nsite)]
             raise InputError(f"The model has no site {site_name!r}; choose from {names}.")
-        joints = _hinges_to(model, self._site)
+        joints = hinges_to(model, self._site)
         self._qpos = model.jnt_qposadr[joints]
         limited = model.jnt_limited[joints].astype(bool)
         self._min_rad = np.where(limited, model.jnt_range[joints, 0], -np.inf)
@@ -189,7 +189,7 @@ def _make_stepper(backend: str, model: Any, site: int, site_name: str, dofs: Arr
     return _LeastSquaresStepper(model, site, dofs)
 
 
-def _hinges_to(model: Any, site: int) -> list[int]:
+def hinges_to(model: Any, site: int) -> list[int]:
     """The joints between the world and a site, the one next to the world first."""
     joints: list[int] = []
     body = int(model.site_bodyid[site])
