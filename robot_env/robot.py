@@ -5,11 +5,23 @@ from typing import Protocol
 from controllers.state import JointCommand, PoseCommand, RobotCommand, RobotState
 from robot_env.clock import Clock
 
-__all__ = ["JointCommand", "PoseCommand", "Robot", "RobotCommand", "RobotError", "RobotState"]
+__all__ = [
+    "JointCommand",
+    "PoseCommand",
+    "Robot",
+    "RobotCommand",
+    "RobotError",
+    "RobotState",
+    "RobotUnavailableError",
+]
 
 
 class RobotError(RuntimeError):
     """The robot cannot be driven right now; the message says why and what a human should do."""
+
+
+class RobotUnavailableError(RobotError):
+    """The robot cannot be driven now but may come back, by itself or by a human's act at the robot."""
 
 
 class Robot(Protocol):
