@@ -13,6 +13,9 @@ _VERBS = {
     "collect": "record demonstrations of the scripted expert as MCAP episodes",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "report": "write the report of a run again",
+    "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
+    "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",
+    "robot": "ask or tell the controller node: status, stop, recover, e-stop, reset-e-stop, zero-ftsensor",
     "doctor": "check this machine: graphics, compiler, GPU, real-time permission, ROS",
 }
 
@@ -31,12 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, purpose in _VERBS.items():
         sub = verbs.add_parser(verb, help=purpose, description=purpose)
-        if verb == "doctor":
-            sub.add_argument("--json", action="store_true", help="print JSON")
-        else:
-            sub.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
-        if verb in ("learner", "actor"):
-            sub.add_argument("--supervised", action="store_true", help="stop when standard input closes")
+        _add_arguments(sub, verb)
     options = parser.parse_args(arguments)
     # Imported late: `journeyman doctor` must be able to say that torch is broken.
     from agent.config import InputError
@@ -58,3 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+
+
+def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
+    if verb == "doctor":
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        return
+    if verb == "robot":
+        actions = ("status", "stop", "recover", "e-stop", "reset-e-stop", "zero-ftsensor")
+        parser.add_argument("action", choices=actions, help="what to ask or tell")
+    if verb == "twin":
+        parser.add_argument(
+            "--rate-factor", type=float, default=1.0, help="speed of its time; other than 1 needs --clock"
+        )
+        parser.add_argument(
+            "--clock", action="store_true", help="publish /clock; others then need simulated time"
+        )
+        parser.add_argument("--no-controller", action="store_true", help="without the controller node")
+        parser.add_argument("--no-cameras", action="store_true", help="without images")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
+    if verb in ("learner", "actor", "controller"):
+        parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")

@@ -1,11 +1,11 @@
 """What learner and actor have in common as processes: stop politely on a signal, or when the supervisor is gone."""
 
-import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 
 def on_stop(stop: Callable[[], None], supervised: bool) -> None:
@@ -16,27 +16,25 @@ def on_stop(stop: Callable[[], None], supervised: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop())
     if supervised:
-        threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
+        when_input_ends(stop)
 
 
-def _stop_at_end_of_input(stop: Callable[[], None]) -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop()
+def when_input_ends(stop: Callable[[], None]) -> None:
+    """Call `stop` from another thread when standard input closes."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        stop()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def prefer_control_loop() -> bool:
-    """Let the calling thread preempt ordinary work, where this user may: a busy machine must not delay the robot.
-
-    Returns:
-        Whether the thread runs under real-time scheduling now. Threads that it starts do not.
-    """
-    if not hasattr(os, "sched_setscheduler"):
-        return False
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(10))
-        return True
-    return False
+def child_environment() -> dict[str, str]:
+    """For child processes: this very package, whatever folders the user's directory holds; one thread each."""
+    package = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
 
 
 def yield_to_control_loop() -> None:

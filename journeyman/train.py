@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import resource
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from agent.journal import Journal
 from journeyman.config import RunConfig
 from journeyman.learner import INTERRUPTED, open_or_create, record_missing_demonstrations
 from journeyman.live import LiveView
+from journeyman.process import child_environment
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
 
@@ -46,13 +46,6 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _environment() -> dict[str, str]:
-    """For the child processes: this very package, whatever folders the user's directory holds; one thread each."""
-    package = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
-
-
 @dataclass
 class _Child:
     """A supervised process. Its log gathers its output over all restarts."""
@@ -74,7 +67,7 @@ class _Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=_environment(),
+                env=child_environment(),
             )
 
     def ended(self) -> int | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from controllers.config import InputError
 from controllers.rotations import conjugate, from_rotation_vector, multiply, rotate, to_rotation_vector
+from robot_env.age import AgeStatistics
 from robot_env.clock import Rate
 from robot_env.contracts import Camera, Observation, ResetPolicy, RewardModel, Scene
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
@@ -42,7 +43,18 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     `info` of a step: `executed_action` (what was really done, after the safety filter, in action units),
     `success`, `is_success` (the name Stable-Baselines3 looks for), `reward_terms`, `lateness_s`; of an episode's
-    last step also `rate` (`RateStatistics` since the environment was made) and `limit_hits`.
+    last step also `rate` (`RateStatistics` since the environment was made), `limit_hits`, and `observation_ages` (name
+    of a source -> median and 99th percentile of its age in s).
+
+    Args:
+        robot: The arm.
+        task: What to do with it.
+        scene: What is observed besides the arm.
+        reward_model: Judges.
+        reset_policy: Brings arm and scene to a start state.
+        cameras: By name, at least the task's.
+        render_camera: For people to watch.
+        ages: More to report under `observation_ages`; `state` is measured here.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -56,6 +68,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         reset_policy: ResetPolicy,
         cameras: Mapping[str, Camera] | None = None,
         render_camera: Camera | None = None,
+        ages: Mapping[str, AgeStatistics] | None = None,
     ) -> None:
         self.robot = robot
         self.task = task
@@ -66,7 +79,9 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._render_camera = render_camera
         self.render_mode = "rgb_array" if render_camera else None
         self.metadata = {**self.metadata, "render_fps": task.control_rate_hz}
-        self.state_names, self._scales = self._state_layout()
+        self._state_age = AgeStatistics()
+        self._ages = {"state": self._state_age, **(ages or {})}
+        self.state_names, self._scales = state_layout(task, len(robot.joint_names), scene.observables)
         self._robot_parts = [
             (o.name, _ROBOT_OBSERVABLES[o.name][1]) if o.name in _ROBOT_OBSERVABLES else (o.name, None)
             for o in task.observation
@@ -144,6 +159,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if reward.success or truncated:
             info["rate"] = self.rate.statistics
             info["limit_hits"] = dict(self.robot.limit_hits)
+            info["observation_ages"] = {name: age.summary() for name, age in self._ages.items()}
         return observation, reward.value, reward.success, truncated, info
 
     def render(self) -> NDArray[np.uint8] | None:
@@ -153,25 +169,6 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """Stop the robot."""
         self.robot.close()
-
-    def _state_layout(self) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        """Names and scales of the entries of the state vector."""
-        joints = len(self.robot.joint_names)
-        known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(
-            self.scene.observables
-        )
-        names: list[str] = []
-        scales: list[float] = []
-        for part in self.task.observation:
-            if part.name not in known:
-                raise InputError(
-                    f"Task {self.task.name!r} observes {part.name!r}, which does not exist; choose from "
-                    f"{', '.join(sorted(known))}."
-                )
-            size = known[part.name]
-            names += [part.name] if size == 1 else [f"{part.name}.{i}" for i in range(size)]
-            scales += [part.scale] * size
-        return tuple(names), np.array(scales)
 
     def _observation(self, state: RobotState) -> Observation:
         scene = self.scene.observe()
@@ -187,6 +184,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         observation: Observation = {"state": vector.astype(np.float32)}
         for name in self.task.cameras:
             observation[name] = self._cameras[name].read()
+        self._state_age.add(self.robot.clock.now_s() - state.stamp_s)
         return observation
 
     def _command(self, action: NDArray[np.float64], state: RobotState) -> PoseCommand:
@@ -226,3 +224,31 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if config.gripper:
             parts.append(2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0)
         return np.array([min(max(part, -1.0), 1.0) for part in parts], np.float32)
+
+
+def state_layout(
+    task: Task, joints: int, scene_observables: Mapping[str, int]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Names and scales of the entries of the `state` vector.
+
+    Args:
+        task: Says what is observed.
+        joints: N, of the arm.
+        scene_observables: Names and sizes of what the scene adds.
+
+    Raises:
+        InputError: The task observes what does not exist.
+    """
+    known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(scene_observables)
+    names: list[str] = []
+    scales: list[float] = []
+    for part in task.observation:
+        if part.name not in known:
+            raise InputError(
+                f"Task {task.name!r} observes {part.name!r}, which does not exist; choose from "
+                f"{', '.join(sorted(known))}."
+            )
+        size = known[part.name]
+        names += [part.name] if size == 1 else [f"{part.name}.{i}" for i in range(size)]
+        scales += [part.scale] * size
+    return tuple(names), np.array(scales)

@@ -78,6 +78,10 @@ class Studio:
             raise InputError(f"The twin has no camera {name!r}; choose from {', '.join(names)}.")
         return names.index(name)
 
+    def vertical_field_of_view_rad(self, camera_id: int) -> float:
+        """Of one camera."""
+        return float(np.deg2rad(self._model.cam_fovy[camera_id]))
+
 
 class TwinCamera:
     """A camera of the model. Implements `robot_env.contracts.Camera`.
@@ -98,6 +102,7 @@ class TwinCamera:
         self._id = studio.camera_id(name)
         self._size = (width, height)
         self._profile = profile
+        self.vertical_field_of_view_rad = studio.vertical_field_of_view_rad(self._id)
 
     def read(self) -> NDArray[np.uint8]:
         """The scene as it is now, RGB, shape (height, width, 3)."""

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 MODELS = Path(__file__).parent / "models"
 # The tool centre point's z axis points at the table, the fingers move along y.
 GRIPPER_DOWN = np.array([1.0, 0.0, 0.0, 0.0])
-_SETTLING_TICKS = 10
+UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
+_SETTLING_S = 0.1
 
 
 class Box(Config):
@@ -95,6 +96,13 @@ class TwinScene(ABC):
     def dense_terms(self) -> dict[str, float]:
         """Shaping terms, each in [0, 1] and 1 when its part of the task is done."""
 
+    def poses(self) -> Mapping[str, tuple[Array, Array]]:
+        """Position, shape (3,), and quaternion x, y, z, w, of everything that a tracker would see, by name.
+
+        The twin's ROS node publishes them. See `robot_env.objects` for what a task may observe of `cube`.
+        """
+        return {}
+
     @abstractmethod
     def make_expert(self) -> Expert:
         """A scripted policy for demonstrations."""
@@ -111,7 +119,7 @@ class TwinScene(ABC):
             return ResetResult(False, str(error))
         self.twin.refresh()
         self.twin.hold()
-        self.twin.advance(_SETTLING_TICKS)
+        self.twin.advance(round(_SETTLING_S / self.twin.tick_s))
         self.robot.restart(rng)
         if self.twin.variation.position_noise_m > 0.0:
             self._noise = np.random.default_rng(rng.integers(2**63))

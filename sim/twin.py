@@ -62,6 +62,7 @@ class Twin:
         self._max_command_ticks = round(config.safety.max_command_age_s / self.tick_s)
         self._make_views()
         self._pending: list[tuple[int, RobotCommand]] = []
+        self._torque: Array | None = None
         self._last_command_tick: int | None = None
         self._delay_ticks = 0
         self._start_s = 0.0
@@ -127,9 +128,25 @@ class Twin:
         self._pending.append((self._ticks + self._delay_ticks, command))
         self._last_command_tick = self._ticks
 
+    def follow_torque(self, torque_nm: Array) -> None:
+        """Apply joint torques, on top of gravity compensation, from the next tick on. Repeat them before they are old.
+
+        Args:
+            torque_nm: Cut off at the joints' limits, shape (7,).
+        """
+        highest = np.array(self.config.safety.joints.effort_nm)
+        self._pending.clear()
+        self._torque = np.clip(torque_nm, -highest, highest)
+        self._last_command_tick = self._ticks
+
+    def grip(self, gripper_width_m: float) -> None:
+        """Move the fingers to this distance."""
+        self.data.ctrl[_JOINTS] = min(max(gripper_width_m, 0.0), MAX_GRIPPER_WIDTH_M)
+
     def hold(self) -> None:
         """Stay in the present joint configuration, whatever was commanded before."""
         self._pending.clear()
+        self._torque = None
         self._last_command_tick = None
         self._joint.set_target(self._joint_position)
         self._is_cartesian = False
@@ -139,7 +156,9 @@ class Twin:
         model, data, substeps = self.model, self.data, self.config.substeps_per_tick
         for _ in range(ticks):
             self._take_command()
-            if self._is_cartesian:
+            if self._torque is not None:
+                torque = self._torque
+            elif self._is_cartesian:
                 torque = self._cartesian.torque(
                     self._jacobian,
                     self._joint_position,
@@ -190,6 +209,7 @@ class Twin:
                 self.hold()
 
     def _apply(self, command: RobotCommand) -> None:
+        self._torque = None
         if isinstance(command, JointCommand):
             self._joint.set_target(command.joint_position_rad)
         else:

@@ -4,6 +4,7 @@ import time
 from typing import Any, Protocol
 
 from robot_env.clock import Clock
+from robot_env.ros.runtime import Inbox
 
 _NS = 1e-9
 _LONGEST_SLEEP_S = 0.05
@@ -72,21 +73,26 @@ class SimulatedRosClock:
     """Time of the `/clock` topic, at whatever speed it passes. Implements `RosClock`.
 
     Args:
-        node: Subscribes.
+        node: Subscribes; if it is not there yet, see `attach`.
         longest_silence_s: Wall time without a message after which the clock counts as stopped.
     """
 
-    def __init__(self, node: Any, longest_silence_s: float = 1.0) -> None:
-        from rosgraph_msgs.msg import Clock as ClockMessage
-
-        from robot_env.ros.runtime import Inbox
-
-        self._inbox = Inbox(node, ClockMessage, "/clock", depth=1)
+    def __init__(self, node: Any = None, longest_silence_s: float = 1.0) -> None:
+        self._inbox: Inbox[Any] | None = None
         self._longest_silence_s = longest_silence_s
         self._now_ns = 0
         self._heard_s = time.monotonic()
         self._speed = 1.0
         self._fault = ""
+        if node is not None:
+            self.attach(node)
+
+    def attach(self, node: Any) -> None:
+        """Subscribe. Before it, it is always 0 o'clock."""
+        from rosgraph_msgs.msg import Clock as ClockMessage
+
+        self._inbox = Inbox(node, ClockMessage, "/clock", depth=1)
+        self._heard_s = time.monotonic()
 
     def now_s(self) -> float:
         """Simulated time in seconds."""
@@ -122,7 +128,7 @@ class SimulatedRosClock:
         return time.monotonic() - self._heard_s > self._longest_silence_s
 
     def _read(self) -> None:
-        for received in self._inbox.take():
+        for received in self._inbox.take() if self._inbox is not None else ():
             stamp = received.message.clock
             now_ns, heard_s = stamp.sec * 1_000_000_000 + stamp.nanosec, time.monotonic()
             passed_s, wall_s = (now_ns - self._now_ns) * _NS, heard_s - self._heard_s

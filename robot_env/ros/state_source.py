@@ -109,7 +109,7 @@ class Source(Generic[Value]):
             )
         if age_s < -_FUTURE_S:
             raise RobotError(
-                f"{self.topic} is stamped {-age_s:.3f} s in the future: synchronise the clocks of the machines (chrony)."
+                f"{self.topic} is stamped {-age_s:.3f} s in the future: synchronise the machines' clocks (chrony)."
             )
         return self.value
 
@@ -238,3 +238,15 @@ class StateSource:
         if gripper is None:
             return 0.0
         return gripper.offset_m + gripper.scale * float(joints.position_rad.sum())
+
+
+def source_names(description: RobotDescription) -> list[str]:
+    """Parts of the state that have a topic of their own: the keys of `StateSource.sources`."""
+    state = description.state
+    optional = {
+        "pose": state.pose,
+        "twist": state.twist,
+        "wrench": state.wrench,
+        "gripper": description.gripper,
+    }
+    return ["joint_states", *(name for name, config in optional.items() if config is not None)]

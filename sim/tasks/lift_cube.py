@@ -50,6 +50,7 @@ class LiftCube(TwinScene):
         self._tool = data.site("tool_centre_point").xpos
         self.cube_m = data.body("cube").xpos
         self._cube_rotation = data.body("cube").xmat
+        self._cube_wxyz = data.body("cube").xquat
         self._cube_velocity = data.joint("cube").qvel
         self._cube_geom = model.geom("cube").id
         self._pads = (model.geom("left_pad").id, model.geom("right_pad").id)
@@ -68,6 +69,10 @@ class LiftCube(TwinScene):
             "cube_from_ee": cube_m - self._tool,
             "cube_yaw": np.array((cos(yaw), sin(yaw))),
         }
+
+    def poses(self) -> Mapping[str, tuple[Array, Array]]:
+        """The cube."""
+        return {"cube": (self._noisy(self.cube_m), self._cube_wxyz[[1, 2, 3, 0]])}
 
     def success(self) -> bool:
         """Whether the cube is high enough, held by both fingers and not flying.

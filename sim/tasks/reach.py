@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from controllers.config import Config
 from robot_env.task import Task
-from sim.scene import MODELS, Box, Expert, TwinScene, closeness
+from sim.scene import MODELS, UPRIGHT, Box, Expert, TwinScene, closeness
 from sim.twin import Twin
 from sim.twin_robot import TwinRobot
 
@@ -49,6 +49,10 @@ class Reach(TwinScene):
     def observe(self) -> Mapping[str, Array]:
         """The goal in the base frame, and seen from the tool centre point."""
         return {"goal_position": self.goal_m.copy(), "goal_from_ee": self.goal_m - self._tool}
+
+    def poses(self) -> Mapping[str, tuple[Array, Array]]:
+        """The goal; it has no orientation of its own."""
+        return {"goal": (self.goal_m.copy(), UPRIGHT)}
 
     def success(self) -> bool:
         """Whether the tool centre point is at the goal."""

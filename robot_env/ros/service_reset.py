@@ -1,0 +1,91 @@
+"""A reset that another node does when asked: the twin's, or a fixture's that puts the scene back."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from robot_env.contracts import ResetResult
+from robot_env.robot import RobotError
+from robot_env.ros.commander import ControllerCommander
+from robot_env.ros.ros2_robot import Ros2Robot
+from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.services import Service
+
+_NEWS_TIMEOUT_S = 2.0
+_LOOK_AGAIN_S = 0.002
+
+
+class ServiceReset:
+    """Calls `<node>/reset` (std_srvs/Trigger). Implements `ResetPolicy` and `robot_env.ros.ros2_robot.NodePart`.
+
+    The node may move the arm by itself, or put it elsewhere as only a twin can. So our controller lets go of the arm
+    before, and takes it where it is found afterwards.
+
+    Args:
+        robot: Let go of and taken again.
+        node_name: The node that resets. Its parameter `reset_seed` is set before, so that a reset can be repeated.
+        news: Each says when the newest message of something was measured, on the robot's clock; an observation made
+            of messages from before the reset would be of another episode.
+    """
+
+    def __init__(self, robot: Ros2Robot, node_name: str, news: list[Callable[[], float]]) -> None:
+        self._robot = robot
+        self._node_name = node_name
+        self._news = news
+
+    def attach(self, node: Any, clock: RosClock) -> None:
+        """Make the clients."""
+        from rcl_interfaces.srv import SetParameters
+        from std_srvs.srv import Trigger
+
+        self._clock = clock
+        self._reset = Service(node, Trigger, f"{self._node_name}/reset")
+        self._parameters = Service(node, SetParameters, f"{self._node_name}/set_parameters")
+
+    def reset(self, rng: np.random.Generator) -> ResetResult:
+        """Let the node reset the scene from a seed drawn from `rng`."""
+        self._robot.stop()
+        problem = self._set_enabled(False) or self._set_seed(int(rng.integers(2**31))) or self._reset.call()
+        # Enabled again also after a failure: disabled, the controller would protect nobody.
+        problem = self._set_enabled(True) or problem
+        if problem:
+            return ResetResult(False, problem)
+        self._robot.restart()
+        return self._wait_for_news(self._clock.now_s())
+
+    def _set_enabled(self, enabled: bool) -> str:
+        from std_srvs.srv import SetBool
+
+        commander = self._robot.commander
+        if not isinstance(commander, ControllerCommander):
+            return ""
+        return commander.enable.call(SetBool.Request(data=enabled))
+
+    def _set_seed(self, seed: int) -> str:
+        from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+        from rcl_interfaces.srv import SetParameters
+
+        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=seed)
+        answer = self._parameters.ask(
+            SetParameters.Request(parameters=[Parameter(name="reset_seed", value=value)])
+        )
+        if isinstance(answer, str):
+            return answer
+        (result,) = answer.results
+        return "" if result.successful else f"{self._node_name} refuses reset_seed: {result.reason}"
+
+    def _wait_for_news(self, since_s: float) -> ResetResult:
+        """Until everything that is observed was measured after the reset."""
+        deadline_s = time.monotonic() + _NEWS_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            try:
+                measured_s = self._robot.observe().stamp_s
+                if min([measured_s, *(newest() for newest in self._news)]) > since_s:
+                    return ResetResult(True)
+            except RobotError as error:
+                if time.monotonic() > deadline_s:
+                    return ResetResult(False, str(error))
+            time.sleep(_LOOK_AGAIN_S)
+        return ResetResult(False, "no news from the robot after its reset")
