@@ -64,6 +64,27 @@ with mujoco.Renderer(model, 128, 128) as renderer:
     print(f"{{(time.perf_counter() - start_s) * 1e3:.1f}}")
 """
 
+# A node that hears itself: libraries that load may still find no network.
+_ROS_PROBE = """
+import rclpy, time
+from std_msgs.msg import Bool
+rclpy.init()
+node = rclpy.create_node("journeyman_doctor")
+heard = []
+node.create_subscription(Bool, "journeyman_doctor", heard.append, 1)
+publisher = node.create_publisher(Bool, "journeyman_doctor", 1)
+deadline_s = time.monotonic() + 10.0
+while not heard and time.monotonic() < deadline_s:
+    publisher.publish(Bool(data=True))
+    rclpy.spin_once(node, timeout_sec=0.1)
+name = rclpy.get_rmw_implementation_identifier()
+node.destroy_node()
+rclpy.shutdown()
+if not heard:
+    raise SystemExit(f"a node does not hear itself through {name}: is multicast on the loopback device blocked?")
+print(name)
+"""
+
 _REAL_TIME_PROBE = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
 
 
@@ -222,9 +243,19 @@ def _lateness_s(duration_s: float) -> float:
 def _ros() -> Check:
     if importlib.util.find_spec("rclpy") is None:
         return Check("ROS 2", Verdict.OK, "not here (needed for real robots and rehearsals only)")
-    return Check(
-        "ROS 2", Verdict.OK, f"rclpy, distribution {os.environ.get('ROS_DISTRO', 'unknown (wheels)')}"
-    )
+    from controllers.config import InputError
+    from robot_env.ros.runtime import require_ros
+
+    try:
+        require_ros()
+        found = _probe(_ROS_PROBE)
+    except InputError as error:
+        return Check("ROS 2", Verdict.FAIL, "here twice", str(error))
+    except subprocess.SubprocessError as error:
+        fix = "Source the ROS 2 that matches this Python, or install the ros extra anew in an empty environment."
+        return Check("ROS 2", Verdict.FAIL, _last_line(error), fix)
+    distribution, domain = os.environ.get("ROS_DISTRO", "wheels"), os.environ.get("ROS_DOMAIN_ID", "0")
+    return Check("ROS 2", Verdict.OK, f"rclpy ({distribution}), {found}, domain {domain}")
 
 
 def _probe(code: str, **environment: str) -> str:

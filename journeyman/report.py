@@ -92,6 +92,8 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
         "updates": learner.get("updates", 0),
         "missed_deadlines": sum(e["missed_deadlines"] for e in processes),
+        "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),
+        "observation_ages": [e.get("observation_ages", {}) for e in processes],
         "limit_hits": [e["limit_hits"] for e in processes],
     }
 

@@ -5,7 +5,8 @@
 #   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies
 #   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering are there
 #
-# Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from).
+# Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from), AMENT_PREFIX_PATH (set where
+# a ROS 2 is sourced, whose rclpy is then used instead of the wheels of the `ros` extra).
 set -eu
 
 MINIMUM="3.11"
@@ -93,6 +94,17 @@ pip_install() { "$python" -m pip install --quiet --quiet --disable-pip-version-c
 
 has_nvidia_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; }
 
+# Whether rclpy should come from the package index: not where a ROS 2 is sourced, nor where there are no wheels.
+has_ros_wheels() {
+    if [ -n "${AMENT_PREFIX_PATH:-}" ]; then
+        say "Using the ROS 2 that is sourced here (${AMENT_PREFIX_PATH%%:*})"
+        return 1
+    fi
+    [ "$(uname -s)" = Linux ] && pip_install --dry-run ros-rclpy >/dev/null 2>&1 && return 0
+    say "No rclpy for this machine on the package index: the tests that need ROS are skipped"
+    return 1
+}
+
 install() {
     venv=$1
     extra=${2:-}
@@ -106,7 +118,8 @@ install() {
     fi
     # torch comes first and alone, so that an index given for it serves nothing else.
     pip_install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} setuptools torch
-    say "Installing journeyman and its dependencies${extra:+ with the $extra extra}"
+    if [ "$extra" = dev ] && has_ros_wheels; then extra="dev,ros"; fi
+    say "Installing journeyman and its dependencies${extra:+ with the extras $extra}"
     pip_install --no-build-isolation --editable ".${extra:+[$extra]}"
 }
 
