@@ -20,6 +20,8 @@ _ROTATION_TOLERANCE_RAD = 1e-3
 _MAX_ITERATIONS = 200
 # No joint turns farther in one iteration: the linearisation holds no farther.
 _MAX_STEP_RAD = 0.3
+# Orientations that come second count as met as well as possible when nothing moves any more.
+_SETTLED_RAD = 1e-4
 
 
 class UnreachableError(RuntimeError):
@@ -36,14 +38,25 @@ class InverseKinematics:
         model: A `mujoco.MjModel`.
         site_name: The tool centre point.
         backend: `auto` takes mink if it works.
+        position_first: Reach the position, and with what freedom is left the orientation as well as possible, by
+            least squares: for arms with fewer than six joints.
 
     Raises:
-        InputError: There is no such site, or its chain is not made of hinges.
+        InputError: There is no such site, its chain is not made of hinges, or the backend cannot put the position
+            first.
     """
 
     def __init__(
-        self, model: Any, site_name: str, backend: Literal["auto", "mink", "least_squares"] = "auto"
+        self,
+        model: Any,
+        site_name: str,
+        backend: Literal["auto", "mink", "least_squares"] = "auto",
+        position_first: bool = False,
     ) -> None:
+        if position_first and backend == "mink":
+            raise InputError(
+                "backend 'mink' cannot put the position first: choose 'auto' or 'least_squares'."
+            )
         self._model = model
         self._data = mujoco.MjData(model)
         self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, site_name)
@@ -55,7 +68,13 @@ class InverseKinematics:
         limited = model.jnt_limited[joints].astype(bool)
         self._min_rad = np.where(limited, model.jnt_range[joints, 0], -np.inf)
         self._max_rad = np.where(limited, model.jnt_range[joints, 1], np.inf)
-        self._stepper = _make_stepper(backend, model, self._site, site_name, model.jnt_dofadr[joints])
+        self._position_first = position_first
+        dofs = model.jnt_dofadr[joints]
+        self._stepper: _Stepper = (
+            _PositionFirstStepper(model, self._site, dofs)
+            if position_first
+            else _make_stepper(backend, model, self._site, site_name, dofs)
+        )
 
     @property
     def backend(self) -> str:
@@ -72,7 +91,8 @@ class InverseKinematics:
                 shape (N,).
 
         Returns:
-            Joint positions within the model's limits, shape (N,); the pose is met to 0.1 mm and 1 mrad.
+            Joint positions within the model's limits, shape (N,); the pose is met to 0.1 mm and 1 mrad, or its
+            position to 0.1 mm where that comes first.
 
         Raises:
             UnreachableError: The search did not get there.
@@ -86,7 +106,10 @@ class InverseKinematics:
                 return joints
             step = self._stepper.step(self._data, away, (position_m, quaternion_xyzw), posture - joints)
             step *= min(1.0, _MAX_STEP_RAD / max(np.abs(step).max(), 1e-12))
-            joints = np.clip(joints + step, self._min_rad, self._max_rad)
+            before, joints = joints, np.clip(joints + step, self._min_rad, self._max_rad)
+            has_settled = np.abs(joints - before).max() < _SETTLED_RAD
+            if self._position_first and has_settled and miss_m < _POSITION_TOLERANCE_M:
+                return before
         raise UnreachableError(
             f"No joint configuration puts the tool at {np.round(position_m, 3).tolist()} m with orientation "
             f"{np.round(quaternion_xyzw, 3).tolist()}: {100 * miss_m:.1f} cm and {miss_rad:.2f} rad remain. "
@@ -176,6 +199,33 @@ class _LeastSquaresStepper:
         damped = jacobian @ jacobian.T + (0.1 * away @ away + 1e-6) * np.eye(6)
         posture = 0.1 * to_posture
         return posture + jacobian.T @ np.linalg.solve(damped, away - jacobian @ posture)
+
+
+class _PositionFirstStepper:
+    """Damped least squares for the position, and for the orientation in the null space of the position.
+
+    Two priorities after Siciliano and Slotine, A General Framework for Managing Multiple Tasks, 1991. The damping of
+    the second keeps steps sane where a turn is hardly possible.
+    """
+
+    name = "least_squares"
+
+    def __init__(self, model: Any, site: int, dofs: Array) -> None:
+        self._model = model
+        self._site = site
+        self._dofs = dofs
+        self._jacobian = np.zeros((6, model.nv))
+
+    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
+        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
+        shift, turn = self._jacobian[:3, self._dofs], self._jacobian[3:, self._dofs]
+        damping = 0.1 * away[:3] @ away[:3] + 1e-6
+        inverse = shift.T @ np.linalg.inv(shift @ shift.T + damping * np.eye(3))
+        first = inverse @ away[:3]
+        free = np.eye(len(first)) - inverse @ shift
+        turn_free = turn @ free
+        left = away[3:] - turn @ first
+        return first + turn_free.T @ np.linalg.solve(turn_free @ turn_free.T + 1e-2 * np.eye(3), left)
 
 
 def _make_stepper(backend: str, model: Any, site: int, site_name: str, dofs: Array) -> _Stepper:
