@@ -1,0 +1,113 @@
+"""Move an arm by hand: the controller node (with the twin when sim:=true) and the teleoperation node.
+
+The driver of the device (`joy_node`, `spacenav_node`) is not started here; the keyboard needs a terminal of its own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    LogInfo,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.conditions import IfCondition, UnlessCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Arguments, then the processes."""
+    argument = DeclareLaunchArgument
+    robot = ParameterValue(LaunchConfiguration("robot"), value_type=str)
+    task = ParameterValue(LaunchConfiguration("task"), value_type=str)
+    twin = PythonLaunchDescriptionSource(str(Path(__file__).with_name("sim_twin.launch.py")))
+    return LaunchDescription(
+        [
+            argument(
+                "sim",
+                default_value="false",
+                choices=["true", "false", "True", "False"],
+                description="Whether to start the twin as well.",
+            ),
+            argument(
+                "robot",
+                default_value="twin",
+                description="Name of a robot (a YAML in robot_env/ros/robots), or a path of one.",
+            ),
+            argument(
+                "task",
+                default_value="lift_cube",
+                description="The task; its workspace narrows the robot's limits.",
+            ),
+            argument(
+                "device",
+                default_value="joy",
+                choices=["joy", "spacenav", "keyboard"],
+                description="What the hand holds: a gamepad, a 3D mouse, or the keyboard.",
+            ),
+            argument(
+                "rate_hz", default_value="20.0", description="Rate of the teleoperation node's commands."
+            ),
+            argument(
+                "prefix",
+                default_value="",
+                description="Put before teleop_node: 'xterm -e' gives the keyboard a window.",
+            ),
+            argument("namespace", default_value="", description="Namespace of the robot's topics."),
+            argument(
+                "transports",
+                default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
+                description="Fast DDS transports of all nodes here; must be the same for every node, drivers included.",
+            ),
+            SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", LaunchConfiguration("transports")),
+            # First, as it alone has arguments that may be refused: launch would leave running what it started before.
+            Node(
+                package="journeyman",
+                executable="teleop_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[
+                    {
+                        "arm": robot,
+                        "task": task,
+                        "device": ParameterValue(LaunchConfiguration("device"), value_type=str),
+                        "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
+                    }
+                ],
+                prefix=LaunchConfiguration("prefix"),
+                output="screen",
+                on_exit=_required("The teleoperation node ended."),
+            ),
+            IncludeLaunchDescription(
+                twin,
+                launch_arguments=[
+                    (name, LaunchConfiguration(name)) for name in ("robot", "task", "namespace", "transports")
+                ],
+                condition=IfCondition(LaunchConfiguration("sim")),
+            ),
+            Node(
+                package="journeyman",
+                executable="controller_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[{"arm": robot, "task": task}],
+                output="screen",
+                on_exit=_required("The controller ended; it is never started again by itself."),
+                condition=UnlessCondition(LaunchConfiguration("sim")),
+            ),
+        ]
+    )
+
+
+def _required(message: str) -> Callable[..., list[Any] | None]:
+    """For a process that the others need: when it ends, say why and end the launch."""
+
+    def ended(_: Any, context: Any) -> list[Any] | None:
+        return None if context.is_shutdown else [LogInfo(msg=message), Shutdown(reason=message)]
+
+    return ended
