@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 
 _POSITION_TOLERANCE_M = 1e-4
 _ROTATION_TOLERANCE_RAD = 1e-3
-_MAX_ITERATIONS = 200
 # No joint turns farther in one iteration: the linearisation holds no farther.
 _MAX_STEP_RAD = 0.3
 # Orientations that come second count as met as well as possible when nothing moves any more.
@@ -40,6 +39,7 @@ class InverseKinematics:
         backend: `auto` takes mink if it works.
         position_first: Reach the position, and with what freedom is left the orientation as well as possible, by
             least squares: for arms with fewer than six joints.
+        max_iterations: The search gives up after as many; one takes about 0.1 ms.
 
     Raises:
         InputError: There is no such site, its chain is not made of hinges, or the backend cannot put the position
@@ -52,6 +52,7 @@ class InverseKinematics:
         site_name: str,
         backend: Literal["auto", "mink", "least_squares"] = "auto",
         position_first: bool = False,
+        max_iterations: int = 200,
     ) -> None:
         if position_first and backend == "mink":
             raise InputError(
@@ -69,6 +70,7 @@ class InverseKinematics:
         self._min_rad = np.where(limited, model.jnt_range[joints, 0], -np.inf)
         self._max_rad = np.where(limited, model.jnt_range[joints, 1], np.inf)
         self._position_first = position_first
+        self._max_iterations = max_iterations
         dofs = model.jnt_dofadr[joints]
         self._stepper: _Stepper = (
             _PositionFirstStepper(model, self._site, dofs)
@@ -99,7 +101,7 @@ class InverseKinematics:
         """
         posture = np.clip(start_joint_position_rad, self._min_rad, self._max_rad)
         joints = posture.copy()
-        for _ in range(_MAX_ITERATIONS):
+        for _ in range(self._max_iterations):
             away = self._error(joints, position_m, quaternion_xyzw)
             miss_m, miss_rad = np.linalg.norm(away[:3]), np.linalg.norm(away[3:])
             if miss_m < _POSITION_TOLERANCE_M and miss_rad < _ROTATION_TOLERANCE_RAD:
@@ -110,6 +112,8 @@ class InverseKinematics:
             has_settled = np.abs(joints - before).max() < _SETTLED_RAD
             if self._position_first and has_settled and miss_m < _POSITION_TOLERANCE_M:
                 return before
+        if self._position_first and miss_m < _POSITION_TOLERANCE_M:
+            return before
         raise UnreachableError(
             f"No joint configuration puts the tool at {np.round(position_m, 3).tolist()} m with orientation "
             f"{np.round(quaternion_xyzw, 3).tolist()}: {100 * miss_m:.1f} cm and {miss_rad:.2f} rad remain. "

@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from controllers.config import InputError
 from controllers.ik import InverseKinematics, UnreachableError
-from controllers.rotations import error
+from controllers.kinematics import Kinematics, KinematicsConfig
+from controllers.rotations import error, from_rotation_vector, multiply
 
 # Seven hinges with the alternating axes of usual arms, a finger behind the site and a free body beside it.
 ARM = """
@@ -100,3 +101,71 @@ def test_a_chain_with_a_slide_is_refused():
     xml = ARM.replace('<geom size="0.01"/>', '<geom size="0.01"/><site name="finger"/>')
     with pytest.raises(InputError, match="hinge"):
         InverseKinematics(mujoco.MjModel.from_xml_string(xml), "finger")
+
+
+# Five hinges like those of the SO-101: pan, three parallel ones, roll. In the plane of the arm it reaches any tilt.
+FIVE = KinematicsConfig(
+    dh=(
+        (0.0, np.pi, -0.15, 0.0),
+        (0.03, np.pi / 2, 0.0, -1.33),
+        (0.116, 0.0, 0.0, 1.29),
+        (0.135, 0.0, 0.0, -1.53),
+        (0.0, np.pi / 2, 0.0, 0.0),
+    ),
+    tool_position_m=(0.0, 0.0, -0.16),
+)
+FIVE_READY_RAD = np.array([0.1, -0.2, 0.3, 0.9, 0.2])
+
+
+@pytest.fixture(scope="module")
+def five():
+    return Kinematics(FIVE, tuple("abcde"))
+
+
+def test_with_position_first_five_joints_reach_what_they_can_reach_in_full(five):
+    solver = InverseKinematics(five.model, five.site_name, position_first=True)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        position, quaternion = five.pose(FIVE_READY_RAD + rng.uniform(-0.4, 0.4, 5))
+        reached_position, reached_quaternion = five.pose(solver.solve(position, quaternion, FIVE_READY_RAD))
+        assert_allclose(reached_position, position, atol=1e-4)
+        assert np.linalg.norm(error(quaternion, reached_quaternion)) < 0.01
+
+
+def test_with_position_first_the_orientation_is_as_near_as_the_position_allows(five):
+    solver = InverseKinematics(five.model, five.site_name, position_first=True)
+    position, quaternion = five.pose(FIVE_READY_RAD)
+    # Out of the plane of the arm: only the pan could do it, which the position needs.
+    tilted = multiply(from_rotation_vector(np.array([0.3, 0.2, -0.25])), quaternion)
+    found = solver.solve(position, tilted, FIVE_READY_RAD)
+    reached_position, reached_quaternion = five.pose(found)
+    assert_allclose(reached_position, position, atol=1e-4)
+    missing = np.linalg.norm(error(tilted, reached_quaternion))
+    assert 0.05 < missing < np.linalg.norm(error(tilted, quaternion))
+    # No nearby configuration at this position is nearer in orientation.
+    jacobian = five.jacobian(found)
+    _, _, rows = np.linalg.svd(jacobian[:3])
+    for direction in (*rows[3:], *-rows[3:]):
+        step = found + 0.03 * direction
+        back = step + np.linalg.pinv(jacobian[:3]) @ (position - five.pose(step)[0])
+        assert np.linalg.norm(error(tilted, five.pose(back)[1])) > missing - 1e-3
+
+
+def test_six_and_more_joints_meet_the_whole_pose_with_position_first(model):
+    solver = InverseKinematics(model, "tcp", position_first=True)
+    position, quaternion = pose_of(model, READY_RAD + 0.2)
+    reached_position, reached_quaternion = pose_of(model, solver.solve(position, quaternion, READY_RAD))
+    assert_allclose(reached_position, position, atol=1e-4)
+    assert np.linalg.norm(error(quaternion, reached_quaternion)) < 0.01
+
+
+def test_position_first_says_when_the_position_is_out_of_reach(five):
+    solver = InverseKinematics(five.model, five.site_name, position_first=True)
+    with pytest.raises(UnreachableError, match="within reach"):
+        solver.solve(np.array([0.6, 0.0, 0.2]), np.array([0.0, 0.0, 0.0, 1.0]), FIVE_READY_RAD)
+
+
+def test_mink_cannot_put_the_position_first(model):
+    with pytest.raises(InputError, match="cannot put the position first"):
+        InverseKinematics(model, "tcp", backend="mink", position_first=True)
+    assert InverseKinematics(model, "tcp", position_first=True).backend == "least_squares"

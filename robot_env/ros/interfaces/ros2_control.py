@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 # from its nominal kinematics by millimetres. A forgotten gripper, or a base turned by half a turn, is more.
 _POSE_TOLERANCE_M = 0.05
 _POSE_TOLERANCE_RAD = 0.35
+# A pose that is near, as all filtered ones are, takes about ten; the control loop cannot wait for more than this.
+_MAX_ITERATIONS = 40
 
 
 class Ros2ControlConfig(Config):
@@ -74,6 +76,7 @@ class Ros2Control:
             self._kinematics.site_name,
             "least_squares",
             position_first=parameters.position_first,
+            max_iterations=_MAX_ITERATIONS,
         )
         self._speed_rad_s = limits.joint_speed_fraction * np.array(limits.joints.velocity_rad_s)
         self._first_period_s = 1.0 / description.command_rate_hz
