@@ -138,7 +138,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy: setuptools would leave a build folder behind, and take old files from it."""
     copy = tmp_path_factory.mktemp("source") / "journeyman"
     copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", *PACKAGES):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", *PACKAGES):
         subprocess.run(["cp", "-R", str(ROOT / name), str(copy)], check=True)
     output = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(output), str(copy)]
