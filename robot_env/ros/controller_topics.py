@@ -1,0 +1,156 @@
+"""What the controller node hears and says, between ROS messages and `controllers.arm_control`."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+from controllers.arm_control import GripperCommand, Incoming
+from controllers.emergency_stop import EmergencyStop
+from controllers.state import JointCommand, PoseCommand, RobotCommand
+from robot_env.clock import RateStatistics
+from robot_env.ros.description import RobotDescription
+from robot_env.ros.messages import MessageError, joints_of, pose_of, stamp_ns_of
+from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.runtime import Inbox
+
+WIDTH_NAME = "gripper_width"
+
+# Enough that no command is lost between two ticks, whoever sends it; above all not that of a second commander.
+_DEPTH = 10
+# Publishers of an emergency stop are found within this; no command is followed before.
+_DISCOVERY_S = 0.5
+_LEVELS = {
+    "idle": DiagnosticStatus.OK,
+    "tracking": DiagnosticStatus.OK,
+    "disabled": DiagnosticStatus.WARN,
+    "inactive": DiagnosticStatus.WARN,
+}
+
+
+class CommandTopics:
+    """The topics `~/target_pose`, `~/target_joint` and `~/target_gripper`.
+
+    Args:
+        node: Subscribes.
+        description: Frame and joints of commands.
+        clock: Tells when a command was decided.
+    """
+
+    def __init__(self, node: Any, description: RobotDescription, clock: RosClock) -> None:
+        self._frame, self._names = description.base_frame, description.joint_names
+        self._clock = clock
+        # The gripper first: a commander sends the width that belongs to a target before it.
+        self._inboxes: list[tuple[Inbox[Any], Callable[[Any, float], RobotCommand | GripperCommand]]] = [
+            (Inbox(node, JointState, "~/target_gripper", _DEPTH), self._gripper),
+            (Inbox(node, JointState, "~/target_joint", _DEPTH), self._joint),
+            (Inbox(node, PoseStamped, "~/target_pose", _DEPTH), self._pose),
+        ]
+
+    def take(self) -> list[Incoming]:
+        """What has come since the last call; of each topic in its order."""
+        return [
+            self._incoming(inbox, convert, received)
+            for inbox, convert in self._inboxes
+            for received in inbox.take()
+        ]
+
+    def _incoming(self, inbox: Inbox[Any], convert: Callable[..., Any], received: Any) -> Incoming:
+        publisher = received.publisher
+        alone = bool(publisher) or inbox.publishers() <= 1
+        stamp_ns = stamp_ns_of(received.message.header)
+        if stamp_ns == 0:
+            # Otherwise it would be called stale, and somebody would look for a slow network.
+            return Incoming(
+                inbox.topic, publisher, None, "has no stamp: set it to the time of decision", alone
+            )
+        try:
+            command = convert(received.message, self._clock.local_s(stamp_ns))
+        except MessageError as error:
+            return Incoming(inbox.topic, publisher, None, str(error), alone)
+        return Incoming(inbox.topic, publisher, command, "", alone)
+
+    def _pose(self, message: PoseStamped, stamp_s: float) -> PoseCommand:
+        return PoseCommand(stamp_s, *pose_of(message, self._frame), 0.0)
+
+    def _joint(self, message: JointState, stamp_s: float) -> JointCommand:
+        return JointCommand(stamp_s, _required(message, self._names), 0.0)
+
+    def _gripper(self, message: JointState, stamp_s: float) -> GripperCommand:
+        return GripperCommand(stamp_s, float(_required(message, (WIDTH_NAME,))[0]))
+
+
+class EmergencyStopTopic:
+    """The topic `e_stop`: latched for whoever says true.
+
+    Args:
+        node: Subscribes.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._stop = EmergencyStop()
+        self._found_s = time.monotonic() + _DISCOVERY_S
+        # The first hears what was said before it was there; the second those whose words nobody keeps.
+        self._inboxes = [Inbox(node, Bool, "e_stop", _DEPTH, latched=latched) for latched in (True, False)]
+
+    @property
+    def reason(self) -> str:
+        """Why it is latched; empty when it is not."""
+        return self._stop.reason
+
+    @property
+    def found(self) -> bool:
+        """Whether publishers that are there already had time to be heard."""
+        return time.monotonic() > self._found_s
+
+    def refresh(self) -> None:
+        """Take in what has come."""
+        heard = [received for inbox in self._inboxes for received in inbox.take()]
+        for received in sorted(heard, key=lambda received: received.received_ns):
+            self._stop.hear(
+                received.publisher, received.message.data, f"emergency stop from {self._inboxes[0].topic}"
+            )
+
+    def reset(self) -> str:
+        """Release it if nobody insists; returns why not, in a sentence."""
+        self.refresh()
+        found = self._node.get_publishers_info_by_topic(self._inboxes[0].topic)
+        alive = {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
+        return self._stop.reset(alive)
+
+
+def make_status(
+    name: str,
+    hardware: str,
+    state: str,
+    message: str,
+    hits: Mapping[str, int],
+    statistics: RateStatistics,
+) -> DiagnosticStatus:
+    """What the node says of itself."""
+    values = {
+        "state": state,
+        "ticks": str(statistics.ticks),
+        "missed": str(statistics.missed),
+        "worst_lateness_s": f"{statistics.worst_lateness_s:.6f}",
+    } | {f"hit.{limit}": str(count) for limit, count in sorted(hits.items())}
+    return DiagnosticStatus(
+        level=_LEVELS.get(state, DiagnosticStatus.ERROR),
+        name=name,
+        hardware_id=hardware,
+        message=message,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )
+
+
+def _required(message: JointState, names: tuple[str, ...]) -> Any:
+    """Positions of the joints `names`, in this order."""
+    joints = joints_of(message, names)
+    if joints is None:
+        raise MessageError(f"names the joints {list(message.name)}, but {list(names)} are expected")
+    return joints.position_rad
