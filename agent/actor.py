@@ -1,7 +1,6 @@
 """The actor: drives the environment at its rate and streams every transition to the learner."""
 
 import re
-import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from agent.config import Config
 from agent.evaluation import evaluate
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
+from agent.turns import ActorState, BrokenOff, Faults, Interrupted, Observer, Turns
 from agent.weights import decode_weights
 
 
@@ -26,6 +26,7 @@ class ActorConfig(Config):
         evaluate_every: Environment steps between two evaluations; 0 never evaluates.
         evaluation_episodes: Episodes of each.
         park_after_s: Without word from the learner for so long, the robot is parked until it answers again.
+        fault_retry_s: While the robot cannot be driven, the time between two attempts.
     """
 
     name: str = "actor-0"
@@ -33,6 +34,7 @@ class ActorConfig(Config):
     evaluate_every: int = 1000
     evaluation_episodes: int = 20
     park_after_s: float = 30.0
+    fault_retry_s: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -43,8 +45,10 @@ class ActorConfig(Config):
                 f"actor.random_steps {self.random_steps} and evaluate_every {self.evaluate_every} must not be "
                 f"negative, and evaluation_episodes {self.evaluation_episodes} must be at least 1"
             )
-        if not self.park_after_s > 0:
-            raise ValueError(f"actor.park_after_s {self.park_after_s} must be positive")
+        if not self.park_after_s > 0 or not self.fault_retry_s > 0:
+            raise ValueError(
+                f"actor.park_after_s {self.park_after_s} and fault_retry_s {self.fault_retry_s} must be positive"
+            )
 
 
 EVALUATION_SEED = 1_000_000
@@ -56,12 +60,11 @@ def episode_seed(seed: int, actor: str, position: int) -> list[int]:
     return [seed, zlib.crc32(actor.encode()), position]
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """A stop was requested in the middle of an episode."""
-
-
 class Actor:
-    """The control loop never waits for the network, except where time is simulated and waiting costs nothing."""
+    """The control loop never waits for the network, except where time is simulated and waiting costs nothing.
+
+    Requests (`request_stop`, `pause`, `resume`) and properties are for any thread, all else for the one of `run`.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,8 @@ class Actor:
         provenance: Provenance,
         lockstep: bool,
         park: Callable[[], None],
+        fault: Faults = (),
+        observer: Observer | None = None,
     ) -> None:
         """Wire an actor.
 
@@ -88,6 +93,9 @@ class Actor:
             provenance: Who acts when no human does.
             lockstep: Wait for the learner's allowance before each step. For simulated time only.
             park: Brings the robot to rest.
+            fault: What the environment raises while the robot cannot be driven but may come back. Everything else
+                that it raises ends the actor.
+            observer: Is told what happens; by default it is printed.
         """
         self._config = config
         self._env = env
@@ -96,41 +104,76 @@ class Actor:
         self._spec = spec
         self._seed = seed
         self._provenance = provenance
-        self._lockstep = lockstep
-        self._park = park
-        self._stop = threading.Event()
+        self._fault = fault
+        self._observer = observer or Observer()
+        self._turns = Turns(
+            client,
+            self._observer,
+            park=park,
+            fault=fault,
+            lockstep=lockstep,
+            park_after_s=config.park_after_s,
+            fault_retry_s=config.fault_retry_s,
+        )
         self._policy_version = -1
+        self._episode_number = -1
         self._next_evaluation = 0
+
+    @property
+    def state(self) -> ActorState:
+        """What it does now."""
+        return self._turns.state
+
+    @property
+    def policy_version(self) -> int:
+        """Of the weights that it acts by; -1 before the first."""
+        return self._policy_version
+
+    @property
+    def episode(self) -> int:
+        """Number of the newest episode, as in the transitions; -1 before the first."""
+        return self._episode_number
 
     def request_stop(self) -> None:
         """End `run` after the current step; may be called from a signal handler."""
-        self._stop.set()
+        self._turns.request_stop()
+
+    def pause(self) -> None:
+        """Park the robot after the current step, until `resume`; the episode in progress ends there.
+
+        An evaluation in progress is repeated later. The learner goes on, and new weights keep coming.
+        """
+        self._turns.request_pause()
+
+    def resume(self) -> None:
+        """Go on with a new episode."""
+        self._turns.request_resume()
 
     def run(self) -> None:
         """Act until the learner or a person says stop. The robot is parked and the spool flushed at the end."""
         try:
             self._wait_for_policy()
             self._next_evaluation = self._due_after(self._client.environment_steps)
-            while not self._stopping():
-                self._evaluate_if_due()
-                self._episode()
+            while True:
+                try:
+                    self._evaluate_if_due()
+                    self._episode()
+                except BrokenOff:
+                    continue
+                except self._fault as error:
+                    self._robot_failed(error)
         except Interrupted:
             pass
         finally:
-            self._park()
+            self._turns.park(ActorState.PARKED)
         self._client.flush(timeout_s=10.0)
 
     def _wait_for_policy(self) -> None:
         """No step before the first weights: a late joiner must not act on random ones."""
         while self._policy_version < 0:
-            if self._stopping():
-                raise Interrupted
+            self._turns.raise_if_stopping()
             self._client.wait(timeout_s=0.1)
             self._take_new_weights()
-
-    def _stopping(self) -> bool:
-        self._client.raise_if_dead()
-        return self._stop.is_set() or self._client.stop_requested
 
     def _take_new_weights(self) -> None:
         newest = self._client.latest_weights()
@@ -140,17 +183,20 @@ class Actor:
 
     def _episode(self) -> None:
         """One episode. Its number is the position of its first step in the stream: unique, also after a restart."""
-        episode = self._client.next_sequence
+        self._turns.rest()
+        episode = self._episode_number = self._client.next_sequence
         rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
+        self._turns.begin(ActorState.ACTING)
         raw, _ = self._env.reset(seed=int(rng.integers(2**31)))
         observation = self._spec.observation(raw)
         step, total, done, info = 0, 0.0, False, {}
         while not done:
-            if not self._wait_for_turn():
+            if not self._turns.wait_for_turn():
                 return
             self._take_new_weights()
             action = self._act(observation, rng)
             raw, reward, terminated, truncated, info = self._env.step(action)
+            self._turns.robot_works(ActorState.ACTING)
             next_observation = self._spec.observation(raw)
             self._client.send(
                 self._spec.record(
@@ -176,34 +222,17 @@ class Actor:
             return rng.uniform(-1.0, 1.0, self._spec.action_space.shape).astype(np.float32)
         return self._policy.act(observation, deterministic=False)
 
-    def _wait_for_turn(self) -> bool:
-        """Hold in simulated time until the learner allows a step; on hardware, park while it is gone.
-
-        Returns:
-            Whether the episode may go on. After parking it may not: meanwhile the scene may have changed.
-        """
-        parked = False
-        while not self._stopping():
-            if self._lockstep and self._client.known_steps >= self._client.step_allowance:
-                self._client.wait(timeout_s=0.1)
-            elif not self._lockstep and self._client.seconds_since_contact > self._config.park_after_s:
-                self._park()
-                parked = True
-                self._client.wait(timeout_s=0.1)
-            else:
-                return not parked
-        raise Interrupted
-
     def _due_after(self, steps: int) -> int:
         every = self._config.evaluate_every
         return (steps // every + 1) * every if every else 0
 
     def _evaluate_if_due(self) -> None:
+        self._turns.rest()
         steps = self._client.known_steps
         if not self._config.evaluate_every or steps < self._next_evaluation:
             return
-        self._next_evaluation = self._due_after(steps)
         self._take_new_weights()
+        self._turns.begin(ActorState.EVALUATING)
         result = evaluate(
             self._env,
             self._policy,
@@ -212,32 +241,46 @@ class Actor:
             seed=EVALUATION_SEED,
             policy_version=self._policy_version,
             environment_steps=steps,
-            after_step=self._raise_if_stopped,
+            after_step=self._turns.after_evaluation_step,
         )
+        self._next_evaluation = self._due_after(steps)  # Not before: what was broken off is still due.
         self._client.report(
             {"kind": "evaluation", **{f: getattr(result, f) for f in result.__struct_fields__}}
         )
 
-    def _raise_if_stopped(self, _episode: int, _info: dict[str, Any]) -> None:
-        # Only a person's stop interrupts an evaluation: the learner's comes when the run is complete.
-        if self._stop.is_set():
-            raise Interrupted
-
     def _report_episode(self, episode: int, steps: int, total: float, info: dict[str, Any]) -> None:
         rate = info.get("rate")
-        self._client.report(
-            {
-                "kind": "episode",
-                "actor": self._config.name,
-                "episode": episode,
-                "environment_steps": self._client.known_steps,
-                "steps": steps,
-                "return": total,
-                "success": bool(info.get("success", False)),
-                "policy_version": self._policy_version,
-                "limit_hits": info.get("limit_hits", {}),
-                "missed_deadlines": int(rate.missed) if rate else 0,
-                "ticks": int(rate.ticks) if rate else 0,
-                "worst_lateness_s": float(rate.worst_lateness_s) if rate else 0.0,
-            }
-        )
+        report = {
+            "kind": "episode",
+            "actor": self._config.name,
+            "episode": episode,
+            "environment_steps": self._client.known_steps,
+            "steps": steps,
+            "return": total,
+            "success": bool(info.get("success", False)),
+            "policy_version": self._policy_version,
+            "limit_hits": info.get("limit_hits", {}),
+            "observation_ages": {
+                f"{source}.{name}": value  # A report is not nested deeper.
+                for source, ages in info.get("observation_ages", {}).items()
+                for name, value in ages.items()
+            },
+            "missed_deadlines": int(rate.missed) if rate else 0,
+            "ticks": int(rate.ticks) if rate else 0,
+            "worst_lateness_s": float(rate.worst_lateness_s) if rate else 0.0,
+        }
+        self._client.report(report)
+        self._observer.on_episode(report)
+
+    def _robot_failed(self, error: Exception) -> None:
+        """The episode or evaluation in progress is dropped; what was measured before is the learner's already."""
+        if self._turns.robot_failed(str(error)):
+            self._client.report(
+                {
+                    "kind": "fault",
+                    "actor": self._config.name,
+                    "environment_steps": self._client.known_steps,
+                    "message": str(error),
+                }
+            )
+        self._turns.wait_to_retry()

@@ -1,35 +1,54 @@
 """`journeyman actor`: first hop to the motor; then `Actor.run`, `RobotEnv.step`, `Robot.send_command`."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from agent.actor import Actor
+from agent.transport.client import ActorClient
+from agent.turns import Observer
 from journeyman.config import compose
 from journeyman.learner import address, split_run
-from journeyman.process import on_stop, prefer_control_loop
+from journeyman.process import on_stop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_actor
+from robot_env.realtime import prefer_control_loop
 
 
 def run(options: argparse.Namespace) -> int:
     """Drive the robot until the learner or a person says stop."""
-    folder, rest = split_run(options.overrides)
+    with open_actor(options.overrides) as (actor, client):
+        if not options.supervised:  # A supervisor knows that the learner comes; a person may have mistyped.
+            client.wait_welcome(timeout_s=60.0)
+        on_stop(actor.request_stop, options.supervised)
+        actor.run()
+    return 0
+
+
+@contextmanager
+def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterator[tuple[Actor, ActorClient]]:
+    """The actor of the run that `run=DIR` names, or of a learner elsewhere; its robot is let go of afterwards.
+
+    On hardware the process gets real-time priority where it may.
+
+    Raises:
+        InputError: Something in the configuration is wrong.
+    """
+    folder, rest = split_run(overrides)
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
         spool = directory.spool(config.actor.name)
     else:
         config = compose(rest)
         spool = Path("runs") / "spool" / config.actor.name
-    actor, client, env = make_actor(config, spool, address(config))
+    actor, client, env = make_actor(config, spool, address(config), observer)
     try:
-        if not options.supervised:  # A supervisor knows that the learner comes; a person may have mistyped.
-            client.wait_welcome(timeout_s=60.0)
-        on_stop(actor.request_stop, options.supervised)
         if not config.robot.simulated_time and not prefer_control_loop():
             print(
                 "No real-time permission: the control loop runs at ordinary priority; see journeyman doctor."
             )
-        actor.run()
+        yield actor, client
     finally:
         env.close()
         client.close()
-    return 0

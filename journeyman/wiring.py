@@ -22,10 +22,12 @@ from agent.transport.client import ActorClient
 from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import decode_report
 from agent.transport.server import LearnerServer
+from agent.turns import Observer
 from journeyman.config import RunConfig
 from journeyman.run_directory import RunDirectory
 from robot_env.env import RobotEnv
 from robot_env.episodes import Episode, load_demonstrations
+from robot_env.robot import RobotUnavailableError
 from robot_env.task import Task
 
 # Parts of a task that decide what the numbers of a transition mean.
@@ -124,7 +126,9 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     return learner, server
 
 
-def make_actor(config: RunConfig, spool: Path, address: str) -> tuple[Actor, ActorClient, RobotEnv]:
+def make_actor(
+    config: RunConfig, spool: Path, address: str, observer: Observer | None = None
+) -> tuple[Actor, ActorClient, RobotEnv]:
     """The actor with its robot, and the client that it speaks through."""
     torch.set_num_threads(1)
     env = make_env(config)
@@ -145,6 +149,8 @@ def make_actor(config: RunConfig, spool: Path, address: str) -> tuple[Actor, Act
         provenance=Provenance[config.robot.provenance.upper()],
         lockstep=config.robot.simulated_time,
         park=env.robot.stop,
+        fault=RobotUnavailableError,
+        observer=observer,
     )
     return actor, client, env
 

@@ -1,0 +1,227 @@
+"""When an actor may move its robot: not while a person, the learner or the robot itself says no."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum, auto
+from typing import Any
+
+from agent.transport.client import ActorClient
+
+Faults = type[Exception] | tuple[type[Exception], ...]
+
+_LOOK_EVERY_S = 0.1
+
+
+class ActorState(StrEnum):
+    """What an actor does.
+
+    It is `parked` while the learner is gone, and once it has ended; `fault` while the robot cannot be driven.
+    """
+
+    WAITING_FOR_POLICY = auto()
+    ACTING = auto()
+    EVALUATING = auto()
+    PAUSED = auto()
+    FAULT = auto()
+    PARKED = auto()
+
+
+class Observer:
+    """Is told what an actor does, on the thread of its control loop: return at once. This one prints events."""
+
+    def on_state(self, state: ActorState) -> None:
+        """It does something else now."""
+
+    def on_event(self, text: str) -> None:
+        """Something that a person wants to know, in a sentence or two."""
+        print(text, flush=True)
+
+    def on_episode(self, report: dict[str, Any]) -> None:
+        """An episode is over; `report` is what the learner writes into its journal."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """A stop was requested: nothing is begun any more."""
+
+
+class BrokenOff(Exception):  # noqa: N818 - not an error
+    """A person paused: what was being done is to be done again."""
+
+
+class Turns:
+    """Rests the robot whenever it must not be moved, and says what is going on. All but requests: one thread.
+
+    Attributes:
+        state: What the actor does now.
+    """
+
+    def __init__(
+        self,
+        client: ActorClient,
+        observer: Observer,
+        *,
+        park: Callable[[], None],
+        fault: Faults,
+        lockstep: bool,
+        park_after_s: float,
+        fault_retry_s: float,
+    ) -> None:
+        """Nothing is paused, and the robot is taken to work.
+
+        Args:
+            client: The way to the learner.
+            observer: Is told.
+            park: Brings the robot to rest.
+            fault: What the robot raises while it cannot be driven.
+            lockstep: Wait for the learner's allowance before each step, and never park because it is gone.
+            park_after_s: Without word from the learner for so long, the robot rests.
+            fault_retry_s: Time between two attempts to drive a robot that cannot be driven.
+        """
+        self.state = ActorState.WAITING_FOR_POLICY
+        self._client = client
+        self._observer = observer
+        self._park = park
+        self._faults = fault if isinstance(fault, tuple) else (fault,)
+        self._lockstep = lockstep
+        self._park_after_s = park_after_s
+        self._fault_retry_s = fault_retry_s
+        # Only ever set, cleared and read here, never waited for: a signal handler may set them on this very thread.
+        self._stop = threading.Event()
+        self._pause = threading.Event()
+        self._complaints: set[str] = set()  # What has been said of a fault that lasts.
+
+    def request_stop(self) -> None:
+        """End after the current step; from any thread or signal handler."""
+        self._stop.set()
+
+    def request_pause(self) -> None:
+        """Rest after the current step; from any thread."""
+        self._pause.set()
+
+    def request_resume(self) -> None:
+        """Go on; from any thread."""
+        self._pause.clear()
+
+    def raise_if_stopping(self) -> None:
+        """See that nobody has said stop.
+
+        Raises:
+            Interrupted: The learner or a person has.
+        """
+        self._client.raise_if_dead()
+        if self._stop.is_set() or self._client.stop_requested:
+            raise Interrupted
+
+    def rest(self) -> bool:
+        """Keep the robot parked while a person wants it to, and on hardware also while the learner is gone.
+
+        Returns:
+            Whether it was parked. If so, the scene may have changed meanwhile.
+
+        Raises:
+            Interrupted: See `raise_if_stopping`.
+        """
+        rested: ActorState | None = None
+        self.raise_if_stopping()
+        while (reason := self._reason_to_rest()) is not None:
+            if reason is not rested:
+                self.park(reason)
+                self._observer.on_event(self._why(reason))
+                rested = reason
+            self._client.wait(timeout_s=_LOOK_EVERY_S)
+            self.raise_if_stopping()
+        if rested is not None:
+            self._observer.on_event(
+                "Resumed." if rested is ActorState.PAUSED else "The learner answers again."
+            )
+        return rested is not None
+
+    def wait_for_turn(self) -> bool:
+        """Wait until the next step may be made; in lockstep with the learner this includes its allowance.
+
+        Returns:
+            Whether the episode may go on: not after a rest.
+
+        Raises:
+            Interrupted: See `raise_if_stopping`.
+        """
+        rested = self.rest()
+        while self._lockstep and self._client.known_steps >= self._client.step_allowance:
+            self._client.wait(timeout_s=_LOOK_EVERY_S)
+            rested = self.rest() or rested
+        return not rested
+
+    def begin(self, state: ActorState) -> None:
+        """The robot is about to be moved; while it is not known to work again, that is an attempt."""
+        self._enter(ActorState.FAULT if self._complaints else state)
+
+    def robot_works(self, state: ActorState) -> None:
+        """The robot took a step. Less is no proof: one that takes no command may still be observed and reset."""
+        if self._complaints:
+            self._complaints.clear()
+            self._observer.on_event("The robot is back.")
+        self._enter(state)
+
+    def after_evaluation_step(self, _episode: int, _info: dict[str, Any]) -> None:
+        """Only a person breaks an evaluation off: the learner's stop comes when the run is complete.
+
+        Raises:
+            Interrupted: A person wants the actor to end.
+            BrokenOff: A person wants the robot to rest.
+        """
+        self.robot_works(ActorState.EVALUATING)
+        if self._stop.is_set():
+            raise Interrupted
+        if self._pause.is_set():
+            raise BrokenOff
+
+    def robot_failed(self, complaint: str) -> bool:
+        """Park a robot that cannot be driven. What it says is passed on once, whatever numbers are in it.
+
+        Returns:
+            Whether this is news: the robot worked until now.
+        """
+        self.park(ActorState.FAULT)
+        is_news = not self._complaints
+        words = re.sub(r"\d+", "", complaint)
+        if words not in self._complaints:
+            self._complaints.add(words)
+            self._observer.on_event(f"{complaint} Trying again every {self._fault_retry_s:g} s.")
+        return is_news
+
+    def wait_to_retry(self) -> None:
+        """Leave the robot alone for a while.
+
+        Raises:
+            Interrupted: See `raise_if_stopping`.
+        """
+        until_s = time.monotonic() + self._fault_retry_s
+        while (remaining_s := until_s - time.monotonic()) > 0.0 and not self._pause.is_set():
+            self.raise_if_stopping()
+            self._client.wait(timeout_s=min(remaining_s, _LOOK_EVERY_S))
+
+    def park(self, state: ActorState) -> None:
+        """Bring the robot to rest, as far as it can be reached."""
+        with suppress(*self._faults):
+            self._park()
+        self._enter(state)
+
+    def _reason_to_rest(self) -> ActorState | None:
+        if self._pause.is_set():
+            return ActorState.PAUSED
+        if not self._lockstep and self._client.seconds_since_contact > self._park_after_s:
+            return ActorState.PARKED
+        return None
+
+    def _why(self, reason: ActorState) -> str:
+        if reason is ActorState.PAUSED:
+            return "Paused: the robot is parked until somebody says resume."
+        return f"No word from the learner for {self._park_after_s:g} s: the robot is parked until it answers."
+
+    def _enter(self, state: ActorState) -> None:
+        if state is not self.state:
+            self.state = state
+            self._observer.on_state(state)
