@@ -3,7 +3,14 @@
 import ctypes.util
 import importlib.util
 import os
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -42,3 +49,48 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    """Wait until a condition holds and return what it gave: 20 s, because machines that run tests are slow at times."""
+
+    def wait(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+        deadline_s = time.monotonic() + timeout_s
+        while not (found := condition()):
+            assert time.monotonic() < deadline_s, "it did not come about"
+            time.sleep(0.005)
+        return found
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def run_process() -> Callable[..., Any]:
+    """Run Python with these arguments until the block ends: `with run_process("-m", "x", ready="up") as process`."""
+
+    @contextmanager
+    def run(*arguments: object, ready: str = "", **options: Any) -> Iterator[subprocess.Popen[str]]:
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            **options,
+        )
+        assert process.stdout is not None
+        # One that neither comes up nor ends must not hold up the tests for ever.
+        watchdog = threading.Timer(60.0, process.kill)
+        watchdog.start()
+        try:
+            while ready and ready not in (line := process.stdout.readline()):
+                assert line, f"the process ended with {process.wait()} before it said {ready!r}"
+            watchdog.cancel()
+            yield process
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate()
+
+    return run

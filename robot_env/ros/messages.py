@@ -121,8 +121,9 @@ def pose_of(message: PoseStamped, frame: str) -> tuple[Array, Array]:
         raise MessageError(
             f"has the quaternion ({q.x:g}, {q.y:g}, {q.z:g}, {q.w:g}), whose length is {length:.3g}, not 1"
         )
+    quaternion = np.array((q.x, q.y, q.z, q.w))
     # Drivers round; what is left of that is taken out here. A NaN passes through to the safety filter.
-    return _xyz(message.pose.position), np.array((q.x, q.y, q.z, q.w)) / length
+    return _xyz(message.pose.position), quaternion / length if isfinite(length) else quaternion
 
 
 def twist_of(message: TwistStamped, frame: str) -> tuple[Array, Array]:
@@ -155,7 +156,9 @@ def _ordered(values: Sequence[float], order: list[int]) -> Array:
 
 
 def _optional(values: Sequence[float], order: list[int], size: int) -> Array | None:
-    return _ordered(values, order) if len(values) == size else None
+    """None for what is not measured: an empty array, or as joint_state_broadcaster of ros2_control writes it, NaN."""
+    ordered = _ordered(values, order) if len(values) == size else None
+    return None if ordered is None or np.isnan(ordered).all() else ordered
 
 
 def _set_header(header: Header, stamp_ns: int, frame: str) -> None:

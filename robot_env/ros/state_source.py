@@ -34,14 +34,15 @@ class Source(Generic[Value]):
         node: Subscribes.
         message_type: Of the topic.
         config: Its name and the greatest age.
-        convert: Turns a message into what is wanted of it; None where it says nothing about that. May raise
+        convert: Turns a message into what is wanted of it; None for a JointState of other joints. May raise
             MessageError.
         clock: Tells ages.
         hint: What a person should do if nothing comes.
 
     Attributes:
         value: What the newest useful message said; None before the first.
-        measured_s: When it was stamped, on the clock.
+        stamp_ns: Its stamp.
+        measured_s: When that was, on the clock.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Source(Generic[Value]):
         self._convert = convert
         self._clock = clock
         self._hint = hint
-        self._stamps_s: deque[float] = deque(maxlen=5)
+        self._stamps_ns: deque[int] = deque(maxlen=5)
+        self._complaint = self._others = ""
         self.value: Value | None = None
+        self.stamp_ns = 0
         self.measured_s = -np.inf
 
     @property
@@ -74,16 +77,31 @@ class Source(Generic[Value]):
         Raises:
             RobotError: The newest message does not say what it should.
         """
-        for received in reversed(self._inbox.take()):
-            try:
-                value = self._convert(received.message)
-            except MessageError as error:
-                raise RobotError(f"{self.topic} {error}: check the robot's YAML and its driver.") from None
+        taken = self._inbox.take()
+        self._stamps_ns.extend(stamp_ns_of(received.message.header) for received in taken)
+        for received in reversed(taken):
+            if self._look_at(received.message):
+                break
+        # Until a better one comes: the value from before the bad message may no longer hold.
+        if self._complaint:
+            raise RobotError(f"{self.topic} {self._complaint}: check the robot's YAML and its driver.")
+
+    def _look_at(self, message: Any) -> bool:
+        """Take the value from a message; whether it says something."""
+        try:
+            value = self._convert(message)
+            stamp_ns = stamp_ns_of(message.header)
             if value is not None:
-                self.value = value
-                self.measured_s = self._clock.local_s(stamp_ns_of(received.message.header))
-                self._stamps_s.append(self.measured_s)
-                return
+                _check(value, stamp_ns)
+        except MessageError as error:
+            self._complaint = str(error)
+            return True
+        if value is None:
+            self._others = f"speaks only of {list(message.name)}"
+            return False
+        self.value, self.stamp_ns, self._complaint = value, stamp_ns, ""
+        self.measured_s = self._clock.local_s(stamp_ns)
+        return True
 
     def age_s(self) -> float:
         """Time since it was measured."""
@@ -96,10 +114,13 @@ class Source(Generic[Value]):
             RobotError: There is none yet, or it is too old, or from the future.
         """
         if self.value is None:
-            others = self._inbox.publishers()
-            found = f"has {others} publishers, but none that sends this" if others else "has no publisher"
+            publishers = self._inbox.publishers()
+            found = self._others or (
+                f"has {publishers} publishers, but none that sends this" if publishers else "has no publisher"
+            )
             raise RobotError(
-                f"No {self._type_name} has come on {self.topic}, which {found}: {self._hint}, or correct the topic."
+                f"No {self._type_name} has come on {self.topic}, which {found}: {self._hint}, or correct the robot's "
+                "YAML."
             )
         age_s = self.age_s()
         if age_s > self._max_age_s:
@@ -114,11 +135,22 @@ class Source(Generic[Value]):
         return self.value
 
     def _usual(self) -> str:
-        """How often messages used to come."""
-        if len(self._stamps_s) < 2:
+        """How often messages used to come, if that is too seldom."""
+        if len(self._stamps_ns) < 2:
             return ""
-        interval_s = (self._stamps_s[-1] - self._stamps_s[0]) / (len(self._stamps_s) - 1)
-        return f" (one came every {interval_s:.3f} s)" if interval_s > self._max_age_s else ""
+        # Not the mean: between two batches that a slow reader takes, messages are left out.
+        interval_s = 1e-9 * float(np.median(np.diff(self._stamps_ns)))
+        if interval_s <= self._max_age_s:
+            return ""
+        return f" (one came every {interval_s:.3f} s, at {1.0 / interval_s:.3g} Hz)"
+
+
+def _check(value: Any, stamp_ns: int) -> None:
+    """Refuse a message without a stamp, or with numbers, in arrays, that are none."""
+    if stamp_ns == 0:
+        raise MessageError("has no stamp")
+    if not all(np.isfinite(part).all() for part in value if isinstance(part, np.ndarray)):
+        raise MessageError("has numbers that are not finite")
 
 
 class StateSource:
@@ -139,7 +171,7 @@ class StateSource:
         self._clock = clock
         self._names = description.joint_names
         self._zeros = np.zeros(len(self._names))
-        self._previous: tuple[float, Array] | None = None
+        self._previous: tuple[int, Array] | None = None
         self._last_velocity = self._zeros
         frame, hint, state = description.base_frame, description.start_hint, description.state
         self._kinematics: Kinematics | None = None
@@ -177,8 +209,8 @@ class StateSource:
             source.refresh()
         found = {name: source.require() for name, source in self.sources.items()}
         joints = found["joint_states"]
-        stamp_s = self.sources["joint_states"].measured_s
-        velocity = self._velocity(stamp_s, joints.position_rad, joints.velocity_rad_s)
+        stamp_ns = self.sources["joint_states"].stamp_ns
+        velocity = self._velocity(stamp_ns, joints.position_rad, joints.velocity_rad_s)
         position_m, quaternion = found["pose"] if "pose" in found else self._forward(joints.position_rad)
         if "twist" in found:
             linear, angular = found["twist"]
@@ -187,7 +219,7 @@ class StateSource:
             twist = self._kinematics.jacobian(joints.position_rad) @ velocity
             linear, angular = twist[:3], twist[3:]
         return RobotState(
-            stamp_s,
+            self.sources["joint_states"].measured_s,
             joints.position_rad,
             velocity,
             self._zeros if joints.effort_nm is None else joints.effort_nm,
@@ -207,16 +239,18 @@ class StateSource:
         assert self._kinematics is not None  # RobotDescription sees to it.
         return self._kinematics.pose(position_rad)
 
-    def _velocity(self, stamp_s: float, position_rad: Array, velocity_rad_s: Array | None) -> Array:
+    def _velocity(self, stamp_ns: int, position_rad: Array, velocity_rad_s: Array | None) -> Array:
         """As measured, or where a driver leaves it out, the difference to the message before."""
         if velocity_rad_s is not None:
             return velocity_rad_s
         before = self._previous
-        if before is None or not 0.0 <= stamp_s - before[0] < 1.0:
-            self._previous, self._last_velocity = (stamp_s, position_rad), self._zeros
-        elif stamp_s > before[0]:
-            self._previous = (stamp_s, position_rad)
-            self._last_velocity = (position_rad - before[1]) / (stamp_s - before[0])
+        # By the stamps themselves: on the clock of this process they would jitter.
+        passed_s = 0.0 if before is None else (stamp_ns - before[0]) * 1e-9
+        if before is None or not 0.0 <= passed_s < 1.0:
+            self._previous, self._last_velocity = (stamp_ns, position_rad), self._zeros
+        elif passed_s > 0.0:
+            self._previous = (stamp_ns, position_rad)
+            self._last_velocity = (position_rad - before[1]) / passed_s
         return self._last_velocity
 
     def _wrench(self, found: tuple[Array, Array, str] | None, quaternion: Array) -> Array:
