@@ -174,16 +174,19 @@ def _ignore(_message: Any) -> None:
 
 def _make_polled_group() -> Any:
     from rclpy.callback_groups import CallbackGroup
-    from rclpy.subscription import Subscription
 
     class PolledGroup(CallbackGroup):
-        """Executors serve everything but subscriptions: their messages wait for `Inbox.take`."""
+        """Executors serve nothing of it: messages wait for `Inbox.take`.
+
+        Not even the events of a subscription: Fast DDS wakes who waits for those also for messages that nobody has
+        taken yet, and the executor's thread would never sleep again.
+        """
 
         def can_execute(self, entity: Any) -> bool:
-            return not isinstance(entity, Subscription)
+            return False
 
         def beginning_execution(self, entity: Any) -> bool:
-            return not isinstance(entity, Subscription)
+            return False
 
         def ending_execution(self, entity: Any) -> None:
             """Nothing is locked."""
