@@ -1,9 +1,10 @@
 """Does learning disturb the robot? A real-time actor beside its learner, with every core kept busy on top.
 
-    python bench/deadlines.py [--minutes 5] [--rate 20] [--json FILE]
+    python bench/deadlines.py [--minutes 5] [--rate 20] [--burners N] [--ros2] [--json FILE]
 
-The twin is paced to wall time. Burners, one per core at ordinary priority, stand for whatever else a robot's computer
-does. Exit code 1 if a deadline was missed by more than one period.
+The twin is paced to wall time: in the actor's process, or with --ros2 as a node of its own beside the controller node.
+Burners, at ordinary priority and one per core unless told otherwise, stand for whatever else a robot's computer does.
+Exit code 1 if a deadline was missed by more than one period.
 """
 
 import argparse
@@ -31,22 +32,32 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--burners", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--ros2", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     steps = int(options.minutes * 60 * options.rate)
-    burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(os.cpu_count() or 1)]
+    burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(options.burners)]
     for burner in burners:
         burner.start()
     with tempfile.TemporaryDirectory() as folder:
+        task = ["task=lift_cube", f"task.control_rate_hz={options.rate}"]
+        robot = ["robot.config.realtime=true", "robot.simulated_time=false"]
+        twin = None
+        if options.ros2:
+            robot = ["robot=ros2", "demonstrations.episodes=0"]
+            twin = subprocess.Popen([sys.executable, "-m", "journeyman", "twin", "--no-cameras", *task])
         overrides = [
-            "task=lift_cube", "robot.config.realtime=true", "robot.simulated_time=false",
-            f"task.control_rate_hz={options.rate}", f"learner.max_environment_steps={steps}",
+            *task, *robot, f"learner.max_environment_steps={steps}",
             "learner.start_steps=100", "actor.evaluate_every=0", "evaluation.episodes=1", "evaluation.video_episodes=0",
         ]  # fmt: skip
         command = [sys.executable, "-m", "journeyman", "train", *overrides]
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         journal = Path(folder) / "runs" / "latest" / "journal.jsonl"
         entries = _watch(process, journal, steps)
+        if twin is not None:
+            twin.terminate()
+            twin.wait()
     for burner in burners:
         burner.terminate()
     episodes = [e for e in entries if e["kind"] == "episode"]
@@ -61,6 +72,7 @@ def main() -> int:
         "missed_by_more_than_a_period": missed,
         "worst_lateness_ms": round(1000 * max(e["worst_lateness_s"] for e in ends), 2),
         "updates_meanwhile": max((e["updates"] for e in entries if e["kind"] == "learner"), default=0),
+        "observation_age_ms": _worst_ages(ends),
         "load": f"{len(burners)} burners on {os.cpu_count()} cores, and the learner",
     }
     for name, value in result.items():
@@ -68,6 +80,18 @@ def main() -> int:
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     return 1 if missed else 0
+
+
+def _worst_ages(ends: list[dict]) -> dict[str, str]:
+    """Median and 99th percentile of every source, of the actor process where they were worst."""
+    found: dict[str, tuple[float, float]] = {}
+    for entry in ends:
+        for source, age in entry.get("observation_ages", {}).items():
+            if age:
+                found[source] = max(
+                    found.get(source, (0.0, 0.0)), (1e3 * age["median_s"], 1e3 * age["p99_s"])
+                )
+    return {source: f"{median:.1f} / {p99:.1f}" for source, (median, p99) in found.items()}
 
 
 def _watch(process: subprocess.Popen[bytes], journal: Path, steps: int) -> list[dict]:

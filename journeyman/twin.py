@@ -1,10 +1,13 @@
 """`journeyman twin`: the MuJoCo twin on the topics of a real arm, and its controller node as a process of its own."""
 
 import argparse
-import os
+import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,13 +31,8 @@ def run(options: argparse.Namespace) -> int:
             "publish_clock": options.clock,
             "cameras": not options.no_cameras,
         }
-        controller = None if options.no_controller else _start_controller(options)
-        try:
+        with contextlib.nullcontext() if options.no_controller else _controller(options):
             return main(ros_arguments(parameters))
-        finally:
-            if controller is not None:
-                controller.terminate()
-                controller.wait()
 
 
 def write_task(config: RunConfig, folder: Path) -> str:
@@ -56,9 +54,30 @@ def _as_yaml(value: object) -> str:
     return yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
 
 
-def _start_controller(options: argparse.Namespace) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _controller(options: argparse.Namespace) -> Iterator[None]:
+    """The controller node as a process of its own, as it is beside a real arm."""
     overrides = list(options.overrides)
     if options.clock:
         overrides.append("robot.config.simulated_time=true")
     command = [sys.executable, "-m", "journeyman", "controller", "--supervised", *overrides]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment(), cwd=os.getcwd())
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=child_environment())
+    ending = threading.Event()
+    threading.Thread(target=_say_if_it_ends, args=(process, ending), daemon=True).start()
+    try:
+        yield
+    finally:
+        ending.set()
+        process.terminate()
+        process.wait()
+
+
+def _say_if_it_ends(process: subprocess.Popen[bytes], ending: threading.Event) -> None:
+    """Not started again: a controller that died beside an arm is a human's matter."""
+    code = process.wait()
+    if not ending.is_set():
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        print(
+            f"The controller node ended by {how}; the arm holds. Start it again: journeyman controller",
+            flush=True,
+        )
