@@ -84,14 +84,12 @@ def main() -> int:
 
 def _worst_ages(ends: list[dict]) -> dict[str, str]:
     """Median and 99th percentile of every source, of the actor process where they were worst."""
-    found: dict[str, tuple[float, float]] = {}
+    found: dict[str, float] = {}
     for entry in ends:
-        for source, age in entry.get("observation_ages", {}).items():
-            if age:
-                found[source] = max(
-                    found.get(source, (0.0, 0.0)), (1e3 * age["median_s"], 1e3 * age["p99_s"])
-                )
-    return {source: f"{median:.1f} / {p99:.1f}" for source, (median, p99) in found.items()}
+        for name, age_s in entry.get("observation_ages", {}).items():
+            found[name] = max(found.get(name, 0.0), age_s)
+    sources = sorted({name.rpartition(".")[0] for name in found})
+    return {s: f"{1e3 * found[f'{s}.median_s']:.1f} / {1e3 * found[f'{s}.p99_s']:.1f}" for s in sources}
 
 
 def _watch(process: subprocess.Popen[bytes], journal: Path, steps: int) -> list[dict]:
