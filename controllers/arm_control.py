@@ -228,7 +228,6 @@ class ArmControl:
         self._followed = None
         self._note = f"stopped: {reason}"
         self._sent, self._brake = self._before, stay(self._before, self._now_s)
-        self._filter.restart()
 
     def _receive(self, message: Incoming) -> None:
         self._commanders.hear(message.stream, message.publisher, self._now_s, alone=message.alone)
@@ -287,7 +286,8 @@ class ArmControl:
             self._forget()
             return None
         wanted = self._followed
-        if wanted is None:
+        # The first target is where the arm is: the filter lets a first step be as long as one after a pause.
+        if wanted is None or self._sent is None:
             self._brake = self._brake or stay_at(measured, now_s)
             wanted = self._brake.target(now_s)
         # Where no width was commanded none is sent; the filter wants one nevertheless.
@@ -303,6 +303,7 @@ class ArmControl:
                 return None
             self._problem = _FAULTS[name]
             self._latch(self._problem)
+            self._brake = stay(allowed, now_s)
         self._before, self._interval_s = self._sent, now_s - self._sent_s
         self._sent, self._sent_s = allowed, now_s
         return allowed

@@ -51,6 +51,8 @@ class Brake:
     def target(self, now_s: float) -> RobotCommand:
         """The target at a time, stamped with it."""
         start, goal = self._start, self._goal
+        if not self._speeds.any():
+            return replace(start, stamp_s=now_s)
         passed_s = np.clip(now_s - self._started_s, 0.0, self._durations_s)
         travelled = (self._speeds - 0.5 * self._decelerations * passed_s) * passed_s
         if isinstance(start, JointCommand):
@@ -96,7 +98,7 @@ def brake(
         limits: Their accelerations bound the deceleration, so that the arm is asked for nothing unusual.
         goal: What the arm was to follow; only looked at where it is of the same kind as `sent`.
         sent: The newest target that it was really told.
-        before: The target before that, if it was of the same kind.
+        before: The target before that; only looked at likewise.
         dt_s: Time between the two.
         state: The newest measurement.
         now_s: Now.
@@ -104,17 +106,32 @@ def brake(
     if type(goal) is not type(sent):
         goal = sent
     start = _near(sent, state)
-    if isinstance(sent, JointCommand):
-        speeds, decelerations = np.zeros(limits.joints.joints), np.array(limits.joints.acceleration_rad_s2)
-        if isinstance(before, JointCommand) and dt_s > 0.0:
-            speeds = np.abs(sent.joint_position_rad - before.joint_position_rad) / dt_s
-        return Brake(start, goal, speeds, decelerations, now_s)
-    speeds = np.zeros(2)
-    decelerations = np.array((limits.linear_acceleration_m_s2, limits.angular_acceleration_rad_s2))
-    if isinstance(before, PoseCommand) and dt_s > 0.0:
-        speeds[0] = np.linalg.norm(sent.ee_position_m - before.ee_position_m) / dt_s
-        speeds[1] = np.linalg.norm(error(sent.ee_quaternion_xyzw, before.ee_quaternion_xyzw)) / dt_s
+    speeds, highest, decelerations = _motion(limits, sent, before)
+    # A target may jump when it gives way towards the arm, but never moves faster than the limit otherwise.
+    speeds = np.minimum(speeds / dt_s, highest) if dt_s > 0.0 else np.zeros_like(highest)
     return Brake(start, goal, speeds, decelerations, now_s)
+
+
+def _motion(
+    limits: SafetyLimits, sent: RobotCommand, before: RobotCommand | None
+) -> tuple[Array, Array, Array]:
+    """How far a target went, and its highest speeds and accelerations: in m and rad, or of the joints."""
+    if isinstance(sent, JointCommand):
+        joints = limits.joints
+        highest = limits.joint_speed_fraction * np.array(joints.velocity_rad_s)
+        went = np.zeros_like(highest)
+        if isinstance(before, JointCommand):
+            went = np.abs(sent.joint_position_rad - before.joint_position_rad)
+        return went, highest, np.array(joints.acceleration_rad_s2)
+    went = np.zeros(2)
+    if isinstance(before, PoseCommand):
+        went[0] = np.linalg.norm(sent.ee_position_m - before.ee_position_m)
+        went[1] = np.linalg.norm(error(sent.ee_quaternion_xyzw, before.ee_quaternion_xyzw))
+    return (
+        went,
+        np.array((limits.linear_speed_m_s, limits.angular_speed_rad_s)),
+        np.array((limits.linear_acceleration_m_s2, limits.angular_acceleration_rad_s2)),
+    )
 
 
 def _near(target: RobotCommand, state: RobotState) -> RobotCommand:

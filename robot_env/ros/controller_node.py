@@ -36,7 +36,7 @@ _LOOK_PERIOD_S = 0.05
 _LOG_PERIOD_S = 1.0
 _LOWEST_HZ, _HIGHEST_HZ = 10.0, 1000.0
 _HELP = {
-    "fault": "When the cause is gone: ros2 service call {0}/recover std_srvs/srv/Trigger (or journeyman robot recover).",
+    "fault": "When the cause is gone: ros2 service call {0}/recover std_srvs/srv/Trigger (journeyman robot recover).",
     "e_stop": "When all is safe: ros2 service call {0}/reset_e_stop std_srvs/srv/Trigger.",
     "disabled": "ros2 service call {0}/enable std_srvs/srv/SetBool '{{data: true}}'.",
 }
