@@ -1,5 +1,6 @@
 """Clocks of programs that speak ROS: their own monotonic time, and the ROS time of message stamps."""
 
+import threading
 import time
 from typing import Any, Protocol
 
@@ -9,6 +10,9 @@ from robot_env.ros.runtime import Inbox
 _NS = 1e-9
 _LONGEST_SLEEP_S = 0.05
 _SHORTEST_SLEEP_S = 0.0003
+# How much faster or slower the system's clock may be made to run while it is corrected bit by bit (adjtime: 0.0005).
+_LARGEST_SLEW = 1e-3
+_ATTEMPTS = 5
 
 
 class RosClock(Clock, Protocol):
@@ -36,7 +40,7 @@ class WallRosClock:
 
     def __init__(self, longest_jump_s: float = 0.05) -> None:
         self._longest_jump_s = longest_jump_s
-        self._offset_s = self._measure_offset_s()
+        self._offset_s, self._looked_s = self._measure_offset_s(), time.monotonic()
 
     def now_s(self) -> float:
         """Monotonic time in seconds."""
@@ -58,15 +62,20 @@ class WallRosClock:
 
     def fault(self) -> str:
         """Whether the system's clock was set since the last call."""
-        offset_s = self._measure_offset_s()
-        jump_s = offset_s - self._offset_s
-        self._offset_s = offset_s
-        if abs(jump_s) <= self._longest_jump_s:
+        offset_s, now_s = self._measure_offset_s(), time.monotonic()
+        jump_s, passed_s = offset_s - self._offset_s, now_s - self._looked_s
+        self._offset_s, self._looked_s = offset_s, now_s
+        if abs(jump_s) <= self._longest_jump_s + _LARGEST_SLEW * passed_s:
             return ""
         return f"the system's clock jumped by {jump_s:+.3f} s, so stamps of messages cannot be trusted"
 
     def _measure_offset_s(self) -> float:
-        return time.time() - time.monotonic()
+        # Held up between two readings, a thread on a busy machine would see a jump that was none.
+        for _ in range(_ATTEMPTS):
+            before_s, wall_s, after_s = time.monotonic(), time.time(), time.monotonic()
+            if after_s - before_s < 0.1 * self._longest_jump_s:
+                break
+        return wall_s - 0.5 * (before_s + after_s)
 
 
 class SimulatedRosClock:
@@ -84,6 +93,7 @@ class SimulatedRosClock:
         self._heard_s = time.monotonic()
         self._speed = 1.0
         self._fault = ""
+        self._lock = threading.Lock()  # Two threads that read out of turn would see time go back.
         if node is not None:
             self.attach(node)
 
@@ -100,8 +110,9 @@ class SimulatedRosClock:
         return self._now_ns * _NS
 
     def sleep_until(self, deadline_s: float) -> None:
-        """Sleep until the simulation has come to `deadline_s`, or has stopped."""
-        while (remaining_s := deadline_s - self.now_s()) > 0.0 and not self._is_silent():
+        """Sleep until the simulation has come to `deadline_s`, or has stopped or jumped."""
+        # A clock that jumped back would be waited for very long.
+        while (remaining_s := deadline_s - self.now_s()) > 0.0 and not self._fault and not self._is_silent():
             wall_s = remaining_s / max(self._speed, 0.1)
             time.sleep(min(max(wall_s, _SHORTEST_SLEEP_S), _LONGEST_SLEEP_S))
 
@@ -128,12 +139,18 @@ class SimulatedRosClock:
         return time.monotonic() - self._heard_s > self._longest_silence_s
 
     def _read(self) -> None:
-        for received in self._inbox.take() if self._inbox is not None else ():
-            stamp = received.message.clock
-            now_ns, heard_s = stamp.sec * 1_000_000_000 + stamp.nanosec, time.monotonic()
-            passed_s, wall_s = (now_ns - self._now_ns) * _NS, heard_s - self._heard_s
-            if self._now_ns and (passed_s < 0.0 or passed_s > 100.0 * max(wall_s, 0.05)):
-                self._fault = f"/clock jumped by {passed_s:+.3f} s"
-            elif wall_s > 1e-3:
-                self._speed += 0.1 * (passed_s / wall_s - self._speed)
-            self._now_ns, self._heard_s = now_ns, heard_s
+        with self._lock:
+            for received in self._inbox.take() if self._inbox is not None else ():
+                stamp = received.message.clock
+                self._set(stamp.sec * 1_000_000_000 + stamp.nanosec)
+
+    def _set(self, now_ns: int) -> None:
+        heard_s = time.monotonic()
+        passed_s, wall_s = (now_ns - self._now_ns) * _NS, heard_s - self._heard_s
+        if self._now_ns == 0:
+            pass  # The first message says when, not how fast.
+        elif passed_s < 0.0 or passed_s > 100.0 * max(wall_s, 0.05):
+            self._fault = f"/clock jumped by {passed_s:+.3f} s"
+        elif wall_s > 1e-3:
+            self._speed += 0.1 * (passed_s / wall_s - self._speed)
+        self._now_ns, self._heard_s = now_ns, heard_s
