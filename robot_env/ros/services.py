@@ -12,17 +12,16 @@ class Service:
         service_type: Its class.
         name: Of the service.
         timeout_s: How long to wait for it to be there, and then for its answer.
+
+    Attributes:
+        name: Full name of the service.
     """
 
     def __init__(self, node: Any, service_type: Any, name: str, timeout_s: float = 5.0) -> None:
         self._client = node.create_client(service_type, name)
+        self.name = str(node.resolve_service_name(name))
         self._type = service_type
         self._timeout_s = timeout_s
-
-    @property
-    def name(self) -> str:
-        """Full name of the service."""
-        return str(self._client.srv_name)
 
     def call(self, request: Any = None) -> str:
         """Call and wait.
