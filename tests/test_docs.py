@@ -14,11 +14,14 @@ import yaml
 
 from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
 from agent.transition import TransitionSpec
+from controllers.ik import InverseKinematics
+from controllers.kinematics import Kinematics
 from controllers.limits import SafetyLimits
 from controllers.state import PoseCommand
 from journeyman.config import RobotConfig
 from robot_env.env import RobotEnv
 from robot_env.robot import RobotError
+from robot_env.ros.description import load_description
 from robot_env.task import load_task
 from sim.registration import make_env
 
@@ -163,3 +166,20 @@ def test_the_robot_of_the_example_closes_twice(acme: ModuleType) -> None:
 def test_the_choice_of_the_example_is_a_robot_config() -> None:
     choice = yaml.safe_load(files_in("add_a_robot.md")["journeyman/conf/robot/acme.yaml"])
     assert msgspec.convert(choice, RobotConfig).factory == "journeyman.acme.make_acme"
+
+
+def test_the_ros_robot_of_the_example_loads_and_reaches_its_workspace(tmp_path: Path) -> None:
+    path = tmp_path / "kestrel.yaml"
+    path.write_text(files_in("add_a_robot.md")["kestrel.yaml"])
+    robot = load_description(str(path))
+    assert robot.kinematics is not None
+    kinematics = Kinematics(robot.kinematics, robot.joint_names)
+    home = np.array(robot.home_joint_position_rad)
+    position_m, quaternion = kinematics.pose(home)
+    low, high = np.array(robot.safety.workspace_min_m), np.array(robot.safety.workspace_max_m)
+    assert (position_m > low).all()
+    assert (position_m < high).all()
+    solver = InverseKinematics(kinematics.model, kinematics.site_name)
+    for corner in (position_m + [0.05, 0.05, 0.05], position_m - [0.05, 0.05, 0.05]):
+        joints = solver.solve(corner, quaternion, home)
+        assert kinematics.pose(joints)[0] == pytest.approx(corner, abs=1e-3)
