@@ -11,7 +11,7 @@ from robot_env.robot import RobotUnavailableError
 from robot_env.ros.description import CameraTopic
 from robot_env.ros.messages import MessageError, stamp_ns_of
 from robot_env.ros.ros2_robot import Ros2Robot
-from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.ros_clock import FUTURE_S, RosClock
 from robot_env.ros.runtime import Inbox
 from robot_env.task import CameraConfig
 
@@ -25,6 +25,9 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
 }
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_TAIL = 1024  # Some cameras send more than the picture.
 
 
 class Ros2Camera:
@@ -49,6 +52,7 @@ class Ros2Camera:
         self._crop = source.crop or _middle(source.width, source.height, wanted.width / wanted.height)
         self._inbox: Inbox[Any] | None = None
         self._image: Image | None = None
+        self._complaint = ""
         self.ages = AgeStatistics()
         self.skew = AgeStatistics()
         self.measured_s = -np.inf
@@ -68,31 +72,42 @@ class Ros2Camera:
         """The freshest frame, RGB, shape (height, width, 3).
 
         Raises:
-            RobotUnavailableError: There is none, it is too old, or of another size; the message names the topic.
+            RobotUnavailableError: There is none, it is too old or from the future, or of another size or kind; the
+                message names the topic.
         """
         assert self._inbox is not None  # The robot is connected before anything is read.
         for received in self._inbox.take():
-            try:
-                self._image = self._convert(received.message)
-            except MessageError as error:
-                raise RobotUnavailableError(
-                    f"{self._inbox.topic} {error}: correct the robot's YAML or the camera's settings."
-                ) from None
-            self.measured_s = self._clock.local_s(stamp_ns_of(received.message.header))
-        age_s = self._clock.now_s() - self.measured_s
-        if self._image is None:
+            self._look_at(received.message)
+        topic = self._inbox.topic
+        # Until a better one comes: the frame from before the bad message is of the past.
+        if self._complaint:
             raise RobotUnavailableError(
-                f"No image has come on {self._inbox.topic}: start the camera {self._name!r}."
+                f"{topic} {self._complaint}: correct the robot's YAML or the camera's settings."
             )
+        if self._image is None:
+            raise RobotUnavailableError(f"No image has come on {topic}: start the camera {self._name!r}.")
+        age_s = self._clock.now_s() - self.measured_s
         if age_s > self._source.max_age_s:
             raise RobotUnavailableError(
-                f"{self._inbox.topic} is stale: its newest image is {age_s:.3f} s old, but at most "
-                f"{self._source.max_age_s:g} s is allowed; see to the camera {self._name!r}."
+                f"{topic} is stale: its newest image is {age_s:.3f} s old, but at most {self._source.max_age_s:g} s is "
+                f"allowed; see to the camera {self._name!r}."
+            )
+        if age_s < -FUTURE_S:
+            raise RobotUnavailableError(
+                f"{topic} is stamped {-age_s:.3f} s in the future: synchronise the machines' clocks (chrony)."
             )
         self.ages.add(age_s)
         if self._robot.last_state is not None:
             self.skew.add(abs(self.measured_s - self._robot.last_state.stamp_s))
         return self._image
+
+    def _look_at(self, message: Any) -> None:
+        """Take the image of a message."""
+        try:
+            self._image, self._complaint = self._convert(message), ""
+            self.measured_s = self._clock.local_s(stamp_ns_of(message.header))
+        except MessageError as error:
+            self._complaint = str(error)
 
     def _convert(self, message: Any) -> Image:
         rgb = _decoded(message) if self._source.compressed else _pixels(message)
@@ -117,7 +132,9 @@ def _middle(width: int, height: int, aspect: float) -> tuple[int, int, int, int]
 
 def _decoded(message: Any) -> Image:
     data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    # Of a JPEG that was cut off, the rest would be made up.
+    is_whole = data[:2].tobytes() != _JPEG_START or _JPEG_END in data[-_JPEG_TAIL:].tobytes()
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and is_whole else None
     if bgr is None:
         raise MessageError(f"sends {data.size} bytes of format {message.format!r} that are no image")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

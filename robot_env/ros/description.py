@@ -103,6 +103,16 @@ class CameraTopic(Config):
     crop: tuple[int, int, int, int] | None = None
     max_age_s: float = 0.2
 
+    def __post_init__(self) -> None:
+        """Refuse what no camera sends, and a part that reaches out of the image."""
+        left, top, wide, high = self.crop or (0, 0, self.width, self.height)
+        inside = 0 <= left < left + wide <= self.width and 0 <= top < top + high <= self.height
+        if not inside or not 0.0 < self.max_age_s < inf:
+            raise ValueError(
+                f"camera {self.topic!r}: crop {self.crop} must lie inside of {self.width} x {self.height} pixels and "
+                f"max_age_s {self.max_age_s} must be positive"
+            )
+
 
 class InterfaceConfig(Config):
     """What moves the arm.

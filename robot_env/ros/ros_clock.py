@@ -7,6 +7,9 @@ from typing import Any, Protocol
 from robot_env.clock import Clock
 from robot_env.ros.runtime import Inbox
 
+FUTURE_S = 0.02
+"""Clocks of two machines may differ by this much without anybody's fault: a message from farther ahead is refused."""
+
 _NS = 1e-9
 _LONGEST_SLEEP_S = 0.05
 _SHORTEST_SLEEP_S = 0.0003

@@ -15,7 +15,7 @@ from controllers.state import RobotState
 from robot_env.robot import RobotError
 from robot_env.ros.description import RobotDescription, TopicConfig
 from robot_env.ros.messages import MessageError, joints_of, pose_of, stamp_ns_of, twist_of, wrench_of
-from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.ros_clock import FUTURE_S, RosClock
 from robot_env.ros.runtime import Inbox
 
 Array = NDArray[np.float64]
@@ -23,8 +23,6 @@ Value = TypeVar("Value")
 
 # Joint states of an arm and of its gripper may share a topic: enough that one does not push out the other.
 _DEPTH = 10
-# Clocks of two machines may differ by this much without anybody's fault.
-_FUTURE_S = 0.02
 
 
 class Source(Generic[Value]):
@@ -128,7 +126,7 @@ class Source(Generic[Value]):
                 f"{self.topic} is stale: its newest message is {age_s:.3f} s old{self._usual()}, but at most "
                 f"{self._max_age_s:g} s is allowed; {self._hint}, or see what holds it up."
             )
-        if age_s < -_FUTURE_S:
+        if age_s < -FUTURE_S:
             raise RobotError(
                 f"{self.topic} is stamped {-age_s:.3f} s in the future: synchronise the machines' clocks (chrony)."
             )
