@@ -4,13 +4,14 @@ For resets, and for arms that take joint targets only. The differential steps co
 missing or does not fit the installed MuJoCo, from damped least squares.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import InputError
+from controllers.ik_steps import PositionFirstStepper, Stepper, make_stepper
 from controllers.rotations import error
 
 Array = NDArray[np.float64]
@@ -72,10 +73,10 @@ class InverseKinematics:
         self._position_first = position_first
         self._max_iterations = max_iterations
         dofs = model.jnt_dofadr[joints]
-        self._stepper: _Stepper = (
-            _PositionFirstStepper(model, self._site, dofs)
+        self._stepper: Stepper = (
+            PositionFirstStepper(model, self._site, dofs, self._qpos, (self._min_rad, self._max_rad))
             if position_first
-            else _make_stepper(backend, model, self._site, site_name, dofs)
+            else make_stepper(backend, model, self._site, site_name, dofs)
         )
 
     @property
@@ -101,6 +102,7 @@ class InverseKinematics:
         """
         posture = np.clip(start_joint_position_rad, self._min_rad, self._max_rad)
         joints = posture.copy()
+        self._stepper.restart()
         for _ in range(self._max_iterations):
             away = self._error(joints, position_m, quaternion_xyzw)
             miss_m, miss_rad = np.linalg.norm(away[:3]), np.linalg.norm(away[3:])
@@ -130,117 +132,6 @@ class InverseKinematics:
         mujoco.mju_mat2Quat(wxyz, data.site_xmat[self._site])
         turn = error(quaternion_xyzw, np.roll(wxyz, -1))
         return np.concatenate([position_m - data.site_xpos[self._site], turn])
-
-
-class _Stepper(Protocol):
-    """One differential step towards a pose."""
-
-    name: str
-
-    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
-        """Change of the arm's joints, shape (N,), at the configuration in `data`."""
-        ...
-
-
-class _MinkStepper:
-    """A quadratic program: frame task, weak posture task, joint limits as inequalities."""
-
-    name = "mink"
-
-    def __init__(self, model: Any, site_name: str, dofs: Array) -> None:
-        import mink
-        import qpsolvers
-
-        self._mink = mink
-        self._dofs = dofs
-        self._configuration = mink.Configuration(model)
-        self._frame = mink.FrameTask(
-            site_name, "site", position_cost=1.0, orientation_cost=1.0, lm_damping=0.1
-        )
-        self._posture = mink.PostureTask(model, cost=1e-3)
-        self._limits = [mink.ConfigurationLimit(model)]
-        available = qpsolvers.available_solvers
-        self._solver = "daqp" if "daqp" in available else available[0]
-
-    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
-        mink = self._mink
-        position_m, (x, y, z, w) = target
-        rotation = mink.SO3(np.array([w, x, y, z]))
-        self._frame.set_target(mink.SE3.from_rotation_and_translation(rotation, position_m))
-        self._configuration.update(data.qpos.copy())
-        wanted = data.qpos.copy()
-        mujoco.mj_integratePos(self._configuration.model, wanted, self._spread(to_posture), 1.0)
-        self._posture.set_target(wanted)
-        tasks = [self._frame, self._posture]
-        return mink.solve_ik(self._configuration, tasks, 1.0, self._solver, 1e-6, limits=self._limits)[
-            self._dofs
-        ]
-
-    def _spread(self, to_posture: Array) -> Array:
-        full = np.zeros(self._configuration.nv)
-        full[self._dofs] = to_posture
-        return full
-
-
-class _LeastSquaresStepper:
-    """Damped least squares with the posture in the null space.
-
-    The damping grows with the squared error (Sugihara, Solvability-Unconcerned Inverse Kinematics, 2011): steps
-    stay sane far from the target and near singularities, and converge fast close to it.
-    """
-
-    name = "least_squares"
-
-    def __init__(self, model: Any, site: int, dofs: Array) -> None:
-        self._model = model
-        self._site = site
-        self._dofs = dofs
-        self._jacobian = np.zeros((6, model.nv))
-
-    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
-        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
-        jacobian = self._jacobian[:, self._dofs]
-        damped = jacobian @ jacobian.T + (0.1 * away @ away + 1e-6) * np.eye(6)
-        posture = 0.1 * to_posture
-        return posture + jacobian.T @ np.linalg.solve(damped, away - jacobian @ posture)
-
-
-class _PositionFirstStepper:
-    """Damped least squares for the position, and for the orientation in the null space of the position.
-
-    Two priorities after Siciliano and Slotine, A General Framework for Managing Multiple Tasks, 1991. The damping of
-    the second keeps steps sane where a turn is hardly possible.
-    """
-
-    name = "least_squares"
-
-    def __init__(self, model: Any, site: int, dofs: Array) -> None:
-        self._model = model
-        self._site = site
-        self._dofs = dofs
-        self._jacobian = np.zeros((6, model.nv))
-
-    def step(self, data: Any, away: Array, target: tuple[Array, Array], to_posture: Array) -> Array:
-        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], self._site)
-        shift, turn = self._jacobian[:3, self._dofs], self._jacobian[3:, self._dofs]
-        damping = 0.1 * away[:3] @ away[:3] + 1e-6
-        inverse = shift.T @ np.linalg.inv(shift @ shift.T + damping * np.eye(3))
-        first = inverse @ away[:3]
-        free = np.eye(len(first)) - inverse @ shift
-        turn_free = turn @ free
-        left = away[3:] - turn @ first
-        return first + turn_free.T @ np.linalg.solve(turn_free @ turn_free.T + 1e-2 * np.eye(3), left)
-
-
-def _make_stepper(backend: str, model: Any, site: int, site_name: str, dofs: Array) -> _Stepper:
-    if backend != "least_squares":
-        try:
-            return _MinkStepper(model, site_name, dofs)
-        # AttributeError: a mink that was made for another MuJoCo.
-        except (ImportError, AttributeError):
-            if backend == "mink":
-                raise
-    return _LeastSquaresStepper(model, site, dofs)
 
 
 def hinges_to(model: Any, site: int) -> list[int]:

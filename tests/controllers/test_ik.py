@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from controllers.config import InputError
 from controllers.ik import InverseKinematics, UnreachableError
 from controllers.kinematics import Kinematics, KinematicsConfig
+from controllers.limits import JointLimits
 from controllers.rotations import error, from_rotation_vector, multiply
 
 # Seven hinges with the alternating axes of usual arms, a finger behind the site and a free body beside it.
@@ -169,3 +170,28 @@ def test_mink_cannot_put_the_position_first(model):
     with pytest.raises(InputError, match="cannot put the position first"):
         InverseKinematics(model, "tcp", backend="mink", position_first=True)
     assert InverseKinematics(model, "tcp", position_first=True).backend == "least_squares"
+
+
+def test_an_orientation_beyond_the_ends_of_the_joints_does_not_spoil_the_position(five):
+    narrow = JointLimits(
+        min_rad=(-1.5, -1.0, -1.3, -1.6, -2.0),
+        max_rad=(1.5, 1.5, 1.3, 1.6, 2.0),
+        velocity_rad_s=(1.0,) * 5,
+        acceleration_rad_s2=(1.0,) * 5,
+        effort_nm=(1.0,) * 5,
+    )
+    arm = Kinematics(FIVE, tuple("abcde"), narrow)
+    solver = InverseKinematics(arm.model, arm.site_name, position_first=True)
+    low, high = np.array(narrow.min_rad), np.array(narrow.max_rad)
+    rng = np.random.default_rng(1)
+    ended = 0
+    for _ in range(100):
+        start = rng.uniform(low, high)
+        position, quaternion = arm.pose(np.clip(start + rng.uniform(-0.2, 0.2, 5), low, high))
+        turned = multiply(from_rotation_vector(rng.uniform(-1.0, 1.0, 3)), quaternion)
+        found = solver.solve(position, turned, start)
+        assert_allclose(arm.pose(found)[0], position, atol=1e-4)
+        assert (found >= low - 1e-9).all()
+        assert (found <= high + 1e-9).all()
+        ended += bool((np.minimum(found - low, high - found) < 1e-6).any())
+    assert ended > 10
