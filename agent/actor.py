@@ -120,6 +120,11 @@ class Actor:
         self._next_evaluation = 0
 
     @property
+    def name(self) -> str:
+        """Unique among the actors of a learner."""
+        return self._config.name
+
+    @property
     def state(self) -> ActorState:
         """What it does now."""
         return self._turns.state
@@ -166,12 +171,14 @@ class Actor:
             pass
         finally:
             self._turns.park(ActorState.PARKED)
+            self._observer.on_event("The actor ends; the robot is parked.")
         self._client.flush(timeout_s=10.0)
 
     def _wait_for_policy(self) -> None:
         """No step before the first weights: a late joiner must not act on random ones."""
         while self._policy_version < 0:
-            self._turns.raise_if_stopping()
+            self._turns.rest()
+            self._turns.begin(ActorState.WAITING_FOR_POLICY)
             self._client.wait(timeout_s=0.1)
             self._take_new_weights()
 

@@ -31,6 +31,7 @@ TASK = {
     "workspace": {"min_m": [0.2, -0.4, 0.0], "max_m": [0.8, 0.4, 0.6]},
     "observation": [{"name": "ee_position"}],
 }
+END = "The actor ends; the robot is parked."
 START_M = (0.5, 0.0, 0.3)
 
 
@@ -185,8 +186,9 @@ class Rig:
     def publish(self, version=0, value=0.1):
         self.server.publish(version, encode_weights({"value": torch.tensor(value)}))
 
-    def start(self):
-        self.publish()
+    def start(self, publish=True):
+        if publish:
+            self.publish()
         self._thread.start()
         return self
 
@@ -256,16 +258,19 @@ def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(t
     assert [e["steps"] for e in rig.witness.episodes] == [10, 10, 10]
     assert [e["steps"] for e in rig.entries("episode")] == [10, 10, 10]
     assert rig.witness.states == ["acting", "paused", "acting", "parked"]
-    assert [event.split(":")[0] for event in rig.witness.events] == ["Paused", "Resumed."]
+    assert [event.split(":")[0] for event in rig.witness.events] == ["Paused", "Resumed.", END]
 
 
-def test_a_pause_before_the_first_policy_keeps_the_robot_untouched(tmp_path):
-    with Rig(tmp_path) as rig:
+def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_path):
+    with Rig(tmp_path, allowance=3) as rig:
         rig.actor.pause()
-        rig.start().wait_for(ActorState.PAUSED)
-        assert rig.robot.calls == ["stop"]
+        rig.start(publish=False).wait_for(ActorState.PAUSED)
+        rig.publish()
+        until(lambda: rig.client._told.weights is not None)
         rig.actor.resume()
-        rig.wait_for_rows(3)
+        check_replay(rig.wait_for_rows(3))
+    assert rig.robot.calls[:3] == ["stop", "connect", "observe"]
+    assert rig.witness.states == ["paused", "waiting_for_policy", "acting", "parked"]
 
 
 def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path):
@@ -331,7 +336,7 @@ def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_p
     check_replay(rows)
     assert rig.env.steps == len(rows) == 30  # All that was measured is there, and only once.
     assert list(np.unique(rows["episode"], return_counts=True)[1]) == [10, 4, 10, 6]
-    complaint, back = rig.witness.events
+    complaint, back, _ = rig.witness.events
     assert complaint == "The robot is gone for 1.1 s. Trying again every 0.01 s."
     assert back == "The robot is back."
     assert rig.witness.states == ["acting", "fault", "acting", "parked"]
@@ -353,7 +358,7 @@ def test_another_complaint_of_a_lost_robot_is_said_too(tmp_path):
         rig.robot.before_command = complain
         rig.start().wait_for_rows(3)
     said = [event.partition(" Trying")[0] for event in rig.witness.events]
-    assert said == ["It lies down.", "It has 3 legs.", "The robot is back."]
+    assert said == ["It lies down.", "It has 3 legs.", "The robot is back.", END]
     assert len(rig.entries("fault")) == 1
 
 
