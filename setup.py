@@ -3,8 +3,8 @@
 `license` and `requires-python` are here because colcon-core 0.21 fails on a `requires-python` in pyproject.toml, and
 because setuptools before 77, as in Ubuntu 24.04, refuses a `license` there in the form that later ones want.
 
-pip and build install Python packages and the command `journeyman`. colcon also installs the ROS 2 nodes, launch files
-and robots: executables with names such as `twin_node` belong in lib/journeyman, where ROS 2 looks, not on a PATH.
+pip and build install Python packages and the command `journeyman`. colcon also installs the ROS 2 nodes, launch files,
+robots and tasks: executables with names such as `twin_node` belong in lib/journeyman, where ROS 2 looks, not on a PATH.
 """
 
 import sys
@@ -36,6 +36,7 @@ DATA_FILES = [
     ("share/journeyman", ["package.xml", "pyproject.toml", "README.md", "LICENSE"]),
     ("share/journeyman/launch", files("launch/*.launch.py")),
     ("share/journeyman/robots", files("robot_env/ros/robots/*.yaml")),
+    ("share/journeyman/tasks", files("sim/conf/task/*.yaml")),
 ]
 
 setup(

@@ -28,7 +28,7 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 
-_ENDS = {0: "the run is complete", 2: "wrong input", 3: "the robot needs a human", 130: "it was interrupted"}
+_ENDS = {0: "its work is done", 2: "wrong input", 3: "the robot needs a human", 130: "it was interrupted"}
 _BOOL = ["true", "false", "True", "False"]
 _MAX_RESTARTS = 5
 _RESTART_DELAY_S = 2.0
@@ -61,6 +61,12 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 description="More Hydra overrides, separated by spaces: 'seed=1 learner.device=cpu'.",
             ),
+            argument(
+                "provenance",
+                default_value="twin",
+                choices=["twin", "robot"],
+                description="What this robot's transitions are marked with.",
+            ),
             argument("namespace", default_value="", description="Namespace of the robot's topics."),
             argument(
                 "use_sim_time",
@@ -71,7 +77,8 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "transports",
                 default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports of all nodes here; must be the same for every node of the system.",
+                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
+                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
             ),
             OpaqueFunction(function=_start),
         ]
@@ -80,14 +87,16 @@ def generate_launch_description() -> LaunchDescription:
 
 def _start(context: Any) -> list[Any]:
     """The actor alone where the learner is elsewhere; else a learner, and the actor once that one listens."""
-    names = ("robot", "task", "run", "learner_address", "overrides", "use_sim_time")
+    names = ("robot", "task", "run", "learner_address", "overrides", "provenance", "use_sim_time")
     given = {name: LaunchConfiguration(name).perform(context) for name in names}
     try:
         more = shlex.split(given["overrides"])
     except ValueError as error:
         return _end(f"overrides:={given['overrides']} cannot be split at spaces: {error}.")
-    new_run = [f"task={given['task']}", "robot=ros2", f"robot.config.arm={given['robot']}", *more]
     use_sim_time = given["use_sim_time"].lower() == "true"
+    robot = ["robot=ros2", f"robot.config.arm={given['robot']}", f"robot.provenance={given['provenance']}"]
+    robot += ["robot.config.simulated_time=true"] if use_sim_time else []
+    new_run = [f"task={given['task']}", *robot, *more]
     if given["learner_address"]:
         if given["run"]:
             return _end(
@@ -174,7 +183,9 @@ def _actor(overrides: list[str], use_sim_time: bool, learner_is_here: bool) -> A
 
 def _why(name: str, code: int) -> str:
     reason = _ENDS.get(code, f"it keeps failing, last with {code}")
-    return f"The {name} ended: {reason}." + (" Go on later with run:=DIRECTORY." if code else "")
+    return f"The {name} ended: {reason}." + (
+        " Go on later with run:=DIRECTORY." if code not in (0, 2) else ""
+    )
 
 
 def _end(message: str) -> list[Any]:

@@ -16,13 +16,14 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, then the processes."""
     argument = DeclareLaunchArgument
+    task_file = [FindPackageShare("journeyman"), "/tasks/", LaunchConfiguration("task"), ".yaml"]
     learn = PythonLaunchDescriptionSource(str(Path(__file__).with_name("learn.launch.py")))
-    forwarded = ("robot", "task", "run", "learner_address", "overrides", "namespace", "transports")
     return LaunchDescription(
         [
             # No default: nobody should move an arm that he did not name.
@@ -49,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "overrides",
                 default_value="",
-                description="More Hydra overrides, separated by spaces, for learner and actor.",
+                description="More Hydra overrides, separated by spaces: 'robot.config.reset=joint seed=1'.",
             ),
             argument("rate_hz", default_value="100.0", description="Rate of the controller's loop."),
             argument(
@@ -62,7 +63,8 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "transports",
                 default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports of all nodes here; must be the same for every node, drivers included.",
+                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
+                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
             ),
             SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", LaunchConfiguration("transports")),
             Node(
@@ -72,7 +74,7 @@ def generate_launch_description() -> LaunchDescription:
                 parameters=[
                     {
                         "arm": ParameterValue(LaunchConfiguration("robot"), value_type=str),
-                        "task": ParameterValue(LaunchConfiguration("task"), value_type=str),
+                        "task": ParameterValue(task_file, value_type=str),
                         "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
                         "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
                     }
@@ -80,8 +82,14 @@ def generate_launch_description() -> LaunchDescription:
                 output="screen",
                 on_exit=_required("The controller ended; it is never started again by itself."),
             ),
+            # What is declared here is set there as well; but launch wants to be given what has no default there.
             IncludeLaunchDescription(
-                learn, launch_arguments=[(name, LaunchConfiguration(name)) for name in forwarded]
+                learn,
+                launch_arguments=[
+                    ("robot", LaunchConfiguration("robot")),
+                    ("provenance", "robot"),
+                    ("use_sim_time", "false"),
+                ],
             ),
         ]
     )

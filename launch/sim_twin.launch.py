@@ -8,6 +8,7 @@ from launch.actions import DeclareLaunchArgument, LogInfo, SetEnvironmentVariabl
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 _BOOL = ["true", "false", "True", "False"]
 
@@ -16,7 +17,8 @@ def generate_launch_description() -> LaunchDescription:
     """Arguments, then the processes."""
     argument = DeclareLaunchArgument
     robot = ParameterValue(LaunchConfiguration("robot"), value_type=str)
-    task = ParameterValue(LaunchConfiguration("task"), value_type=str)
+    task_file = [FindPackageShare("journeyman"), "/tasks/", LaunchConfiguration("task"), ".yaml"]
+    task = ParameterValue(task_file, value_type=str)
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     return LaunchDescription(
         [
@@ -61,7 +63,8 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "transports",
                 default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports of all nodes here; must be the same for every node of the system.",
+                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
+                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
             ),
             SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", LaunchConfiguration("transports")),
             Node(

@@ -12,6 +12,7 @@ from launch.actions import (
     DeclareLaunchArgument,
     IncludeLaunchDescription,
     LogInfo,
+    OpaqueFunction,
     SetEnvironmentVariable,
     Shutdown,
 )
@@ -20,13 +21,15 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, then the processes."""
     argument = DeclareLaunchArgument
     robot = ParameterValue(LaunchConfiguration("robot"), value_type=str)
-    task = ParameterValue(LaunchConfiguration("task"), value_type=str)
+    task_file = [FindPackageShare("journeyman"), "/tasks/", LaunchConfiguration("task"), ".yaml"]
+    task = ParameterValue(task_file, value_type=str)
     twin = PythonLaunchDescriptionSource(str(Path(__file__).with_name("sim_twin.launch.py")))
     return LaunchDescription(
         [
@@ -64,10 +67,22 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "transports",
                 default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports of all nodes here; must be the same for every node, drivers included.",
+                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
+                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
             ),
             SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", LaunchConfiguration("transports")),
-            # First, as it alone has arguments that may be refused: launch would leave running what it started before.
+            OpaqueFunction(function=_check),
+            # What is declared here is set there as well.
+            IncludeLaunchDescription(twin, condition=IfCondition(LaunchConfiguration("sim"))),
+            Node(
+                package="journeyman",
+                executable="controller_node",
+                namespace=LaunchConfiguration("namespace"),
+                parameters=[{"arm": robot, "task": task}],
+                output="screen",
+                on_exit=_required("The controller ended; it is never started again by itself."),
+                condition=UnlessCondition(LaunchConfiguration("sim")),
+            ),
             Node(
                 package="journeyman",
                 executable="teleop_node",
@@ -84,24 +99,13 @@ def generate_launch_description() -> LaunchDescription:
                 output="screen",
                 on_exit=_required("The teleoperation node ended."),
             ),
-            IncludeLaunchDescription(
-                twin,
-                launch_arguments=[
-                    (name, LaunchConfiguration(name)) for name in ("robot", "task", "namespace", "transports")
-                ],
-                condition=IfCondition(LaunchConfiguration("sim")),
-            ),
-            Node(
-                package="journeyman",
-                executable="controller_node",
-                namespace=LaunchConfiguration("namespace"),
-                parameters=[{"arm": robot, "task": task}],
-                output="screen",
-                on_exit=_required("The controller ended; it is never started again by itself."),
-                condition=UnlessCondition(LaunchConfiguration("sim")),
-            ),
         ]
     )
+
+
+def _check(context: Any) -> None:
+    """Refuse what is no number before anything runs: launch would leave running what it has started by then."""
+    float(LaunchConfiguration("rate_hz").perform(context))
 
 
 def _required(message: str) -> Callable[..., list[Any] | None]:

@@ -7,9 +7,6 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 
-_TWIN = ("robot", "task", "rate_factor", "cameras", "use_sim_time", "namespace", "transports")
-_LEARN = ("robot", "task", "run", "learner_address", "overrides", "use_sim_time", "namespace", "transports")
-
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, then the two launch files that do the work."""
@@ -54,17 +51,17 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "transports",
                 default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports of all nodes here; must be the same for every node of the system.",
+                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
+                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
             ),
-            _include("sim_twin", _TWIN),
-            _include("learn", _LEARN),
+            # What is declared here is set there as well; but launch wants to be given what has no default there.
+            _include("sim_twin"),
+            _include("learn"),
         ]
     )
 
 
-def _include(name: str, arguments: tuple[str, ...]) -> IncludeLaunchDescription:
+def _include(name: str) -> IncludeLaunchDescription:
     path = Path(__file__).with_name(f"{name}.launch.py")
-    return IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(path)),
-        launch_arguments=[(argument, LaunchConfiguration(argument)) for argument in arguments],
-    )
+    source = PythonLaunchDescriptionSource(str(path))
+    return IncludeLaunchDescription(source, launch_arguments=[("robot", LaunchConfiguration("robot"))])
