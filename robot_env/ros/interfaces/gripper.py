@@ -71,7 +71,7 @@ class GripperCommander:
         return [(width_m - config.offset_m) / config.scale / joints] * joints
 
 
-class _Sender(Protocol):
+class Sender(Protocol):
     """One way to a gripper."""
 
     shortest_interval_s: float
@@ -86,7 +86,9 @@ class _Sender(Protocol):
         ...
 
 
-class _Topic:
+class TopicSender:
+    """Positions of the joints on a topic."""
+
     shortest_interval_s = 0.0
     repeat_s = _REPEAT_S
 
@@ -97,17 +99,24 @@ class _Topic:
         self._publisher = node.create_publisher(kind, config.command_topic, 1)
 
     def send(self, positions: list[float], stamp_ns: int) -> None:
+        """Publish."""
         if self._is_named:
             self._publisher.publish(joint_state(stamp_ns, self._names, positions))
         else:
             self._publisher.publish(Float64MultiArray(data=positions))
 
     def failed(self) -> bool:
+        """Whether it got through is not known: that is what repeating is for."""
         return False
 
 
-class _Action:
-    """Goals of an action; `client` is rclpy's ActionClient."""
+class ActionSender:
+    """Goals of an action.
+
+    Args:
+        client: rclpy's ActionClient.
+        make_goal: Makes a goal of positions of the joints.
+    """
 
     shortest_interval_s = _SHORTEST_GOAL_INTERVAL_S
     repeat_s = inf
@@ -119,20 +128,22 @@ class _Action:
         self._was_ready = True
 
     def send(self, positions: list[float], stamp_ns: int) -> None:
+        """Send a goal if there is a gripper."""
         self._was_ready = self._client.server_is_ready()
         if self._was_ready:
             self._answer = self._client.send_goal_async(self._make_goal(positions))
 
     def failed(self) -> bool:
+        """Whether there was no gripper, or it refused."""
         answer = self._answer
         if not self._was_ready or answer is None or not answer.done():
             return not self._was_ready
         return answer.exception() is not None or not answer.result().accepted
 
 
-def _make_sender(node: Any, config: GripperConfig) -> _Sender:
+def _make_sender(node: Any, config: GripperConfig) -> Sender:
     if config.command in ("joint_state", "positions"):
-        return _Topic(node, config)
+        return TopicSender(node, config)
     try:
         from control_msgs import action
     except ImportError:
@@ -153,4 +164,4 @@ def _make_sender(node: Any, config: GripperConfig) -> _Sender:
             goal.command.position, goal.command.max_effort = positions[0], _MAX_EFFORT
         return goal
 
-    return _Action(ActionClient(node, kind, config.command_topic), make_goal)
+    return ActionSender(ActionClient(node, kind, config.command_topic), make_goal)
