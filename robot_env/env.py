@@ -140,7 +140,23 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """
         if self._state is None:
             raise RobotError("step() before reset(): call reset() first.")
-        before = self._state
+        try:
+            return self._step(action, self._state)
+        except RobotError:
+            self.robot.stop()  # It may be a camera that failed, of which the arm knows nothing.
+            raise
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """A frame for people, RGB; None without a render camera."""
+        return self._render_camera.read() if self._render_camera else None
+
+    def close(self) -> None:
+        """Stop the robot."""
+        self.robot.close()
+
+    def _step(
+        self, action: NDArray[np.float32], before: RobotState
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         command = self._command(np.asarray(action, np.float64), before)
         sent = self.robot.send_command(command)
         lateness_s = self.rate.wait()
@@ -161,14 +177,6 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             info["limit_hits"] = dict(self.robot.limit_hits)
             info["observation_ages"] = {name: age.summary() for name, age in self._ages.items()}
         return observation, reward.value, reward.success, truncated, info
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """A frame for people, RGB; None without a render camera."""
-        return self._render_camera.read() if self._render_camera else None
-
-    def close(self) -> None:
-        """Stop the robot."""
-        self.robot.close()
 
     def _observation(self, state: RobotState) -> Observation:
         scene = self.scene.observe()

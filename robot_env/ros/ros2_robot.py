@@ -8,18 +8,20 @@ than `command_lifetime_s`, so a control loop that hangs is noticed as well.
 import threading
 import time
 from collections.abc import Sequence
+from math import inf
 from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from controllers.config import InputError
 from controllers.limits import SafetyLimits
 from controllers.safety_filter import SafetyFilter
 from controllers.state import RobotCommand, RobotState
 from robot_env.age import AgeStatistics
-from robot_env.realtime import prefer_control_loop
 from robot_env.robot import RobotError, RobotUnavailableError
 from robot_env.ros.commander import ControllerCommander, DirectCommander, make_commander
 from robot_env.ros.description import RobotDescription
-from robot_env.ros.ros_clock import RosClock, SimulatedRosClock, WallRosClock
+from robot_env.ros.ros_clock import FUTURE_S, RosClock, SimulatedRosClock, WallRosClock
 from robot_env.ros.runtime import Runtime
 from robot_env.ros.state_source import StateSource, source_names
 
@@ -70,6 +72,7 @@ class Ros2Robot:
         self.clock: RosClock = SimulatedRosClock() if simulated_time else WallRosClock()
         self.ages = {name: AgeStatistics() for name in source_names(description)}
         self.last_state: RobotState | None = None
+        self._looked_s = -inf
         self._filter = SafetyFilter(limits)
         self._connect_timeout_s = connect_timeout_s
         self._arguments = list(arguments)
@@ -118,7 +121,7 @@ class Ros2Robot:
         deadline_s = time.monotonic() + self._connect_timeout_s
         while True:
             try:
-                self.observe()
+                self.last_state = self._read()
                 self._raise_fault()
                 return
             except RobotUnavailableError:
@@ -132,16 +135,14 @@ class Ros2Robot:
         Raises:
             RobotUnavailableError: A topic is silent, stale, or says what cannot be. The arm is stopped.
         """
-        runtime = self._require_runtime()
-        runtime.raise_if_dead()
         try:
-            state = self._source.read()
-        except RobotError as error:
+            state = self.last_state = self._read()
+        except RobotUnavailableError:
             self.stop()
-            raise RobotUnavailableError(str(error)) from None
+            self.last_state = None  # No command is judged by a state from before.
+            raise
         for name, age_s in self._source.ages_s().items():
             self.ages[name].add(age_s)
-        self.last_state = state
         return state
 
     def send_command(self, command: RobotCommand) -> RobotCommand:
@@ -157,7 +158,7 @@ class Ros2Robot:
             state = self.observe()
             now_s = self.clock.now_s()
         self._raise_fault()
-        sent, _ = self._filter.filter(command, state, now_s)
+        sent = self._filtered(command, state, now_s)
         with self._lock:
             self._current = _Current(sent, state, time.monotonic())
             self._commander.send(sent, state, self.clock.stamp_ns())
@@ -169,19 +170,20 @@ class Ros2Robot:
             return
         with self._lock:
             self._current = None
-            self._commander.stop(self.last_state, self.clock.stamp_ns())
+            self._commander.stop(self._fresh_state(), self.clock.stamp_ns())
 
     def close(self) -> None:
         """Stop, and leave ROS."""
-        runtime, self._runtime = self._runtime, None
+        runtime = self._runtime
         if runtime is None:
             return
-        self._runtime = runtime
-        self.stop()
-        self._closing.set()
-        self._repeater.join()
-        self._runtime = None
-        runtime.close()
+        try:
+            self.stop()
+        finally:
+            self._closing.set()
+            self._repeater.join()
+            self._runtime = None
+            runtime.close()
 
     def restart(self) -> None:
         """The arm was put elsewhere, as a twin's reset does: forget what it was told before."""
@@ -192,6 +194,8 @@ class Ros2Robot:
         from rclpy.node import Node
 
         self._closing.clear()
+        self._current = None
+        self.restart()  # The arm may have been moved since the last time.
         runtime = Runtime(lambda **keywords: Node("journeyman_robot", **keywords), self._arguments)
         try:
             if isinstance(self.clock, SimulatedRosClock):
@@ -209,7 +213,6 @@ class Ros2Robot:
 
     def _repeat(self) -> None:
         """Life of the thread that repeats the newest command."""
-        prefer_control_loop()
         period_s = 1.0 / self.description.command_rate_hz
         while not self._closing.wait(period_s):
             with self._lock:
@@ -219,9 +222,31 @@ class Ros2Robot:
                 silence_s = time.monotonic() - current.sent_s
                 if silence_s > self.description.command_lifetime_s:
                     self._current = None
-                    self._commander.stop(current.state, self.clock.stamp_ns())
+                    self._commander.stop(self._fresh_state(), self.clock.stamp_ns())
                 elif silence_s > 0.5 * period_s:
                     self._commander.send(current.command, current.state, self.clock.stamp_ns())
+
+    def _read(self) -> RobotState:
+        self._require_runtime().raise_if_dead()
+        try:
+            state = self._source.read()
+        except RobotError as error:
+            raise RobotUnavailableError(str(error)) from None
+        self._looked_s = time.monotonic()
+        return state
+
+    def _filtered(self, command: RobotCommand, state: RobotState, now_s: float) -> RobotCommand:
+        if now_s < state.stamp_s <= now_s + FUTURE_S:
+            state = replace(state, stamp_s=now_s)  # The arm's clock is ahead a little.
+        try:
+            return self._filter.filter(command, state, now_s).command
+        except RuntimeError as error:
+            raise RobotUnavailableError(str(error)) from None
+
+    def _fresh_state(self) -> RobotState | None:
+        """The last state, if the arm is still about there: to hold where it was long ago would be to drive back."""
+        is_fresh = time.monotonic() - self._looked_s <= self.description.command_lifetime_s
+        return self.last_state if is_fresh else None
 
     def _raise_fault(self) -> None:
         fault = self._commander.fault(time.monotonic())

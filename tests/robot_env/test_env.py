@@ -198,7 +198,8 @@ def test_info_says_what_happened_and_at_the_end_how_well_the_rate_was_held(make_
     infos = [env.step(np.zeros(4, np.float32))[-1] for _ in range(10)]
     always = {"executed_action", "success", "is_success", "reward_terms", "lateness_s"}
     assert all(info.keys() == always for info in infos[:-1])
-    assert infos[-1].keys() == always | {"rate", "limit_hits"}
+    assert infos[-1].keys() == always | {"rate", "limit_hits", "observation_ages"}
+    assert infos[-1]["observation_ages"].keys() == {"state"}
     assert infos[-1]["rate"].ticks == 10
     assert infos[-1]["limit_hits"] == {"limit": 10}
     assert infos[0]["reward_terms"] == {"button": 0.0}
