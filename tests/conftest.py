@@ -71,7 +71,8 @@ def run_process() -> Callable[..., Any]:
 
     @contextmanager
     def run(*arguments: object, ready: str = "", **options: Any) -> Iterator[subprocess.Popen[str]]:
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdout=subprocess.PIPE,
