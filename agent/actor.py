@@ -177,8 +177,7 @@ class Actor:
     def _wait_for_policy(self) -> None:
         """No step before the first weights: a late joiner must not act on random ones."""
         while self._policy_version < 0:
-            self._turns.rest()
-            self._turns.begin(ActorState.WAITING_FOR_POLICY)
+            self._turns.rest(ActorState.WAITING_FOR_POLICY)
             self._client.wait(timeout_s=0.1)
             self._take_new_weights()
 
@@ -190,10 +189,9 @@ class Actor:
 
     def _episode(self) -> None:
         """One episode. Its number is the position of its first step in the stream: unique, also after a restart."""
-        self._turns.rest()
+        self._turns.rest(ActorState.ACTING)
         episode = self._episode_number = self._client.next_sequence
         rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
-        self._turns.begin(ActorState.ACTING)
         raw, _ = self._env.reset(seed=int(rng.integers(2**31)))
         observation = self._spec.observation(raw)
         step, total, done, info = 0, 0.0, False, {}
@@ -234,12 +232,11 @@ class Actor:
         return (steps // every + 1) * every if every else 0
 
     def _evaluate_if_due(self) -> None:
-        self._turns.rest()
         steps = self._client.known_steps
         if not self._config.evaluate_every or steps < self._next_evaluation:
             return
+        self._turns.rest(ActorState.EVALUATING)
         self._take_new_weights()
-        self._turns.begin(ActorState.EVALUATING)
         result = evaluate(
             self._env,
             self._policy,

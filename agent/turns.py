@@ -88,9 +88,10 @@ class Turns:
         self._lockstep = lockstep
         self._park_after_s = park_after_s
         self._fault_retry_s = fault_retry_s
-        # Only ever set, cleared and read here, never waited for: a signal handler may set them on this very thread.
+        # Never waited for: a signal handler may set it on the very thread that waits.
         self._stop = threading.Event()
-        self._pause = threading.Event()
+        self._paused = False
+        self._lock = threading.Lock()  # Around `_paused`, and leaving a rest.
         self._complaints: set[str] = set()  # What has been said of a fault that lasts.
 
     def request_stop(self) -> None:
@@ -98,12 +99,14 @@ class Turns:
         self._stop.set()
 
     def request_pause(self) -> None:
-        """Rest after the current step; from any thread."""
-        self._pause.set()
+        """Rest after the current step; from any thread. Once `state` says so, nothing moves before `request_resume`."""
+        with self._lock:
+            self._paused = True
 
     def request_resume(self) -> None:
         """Go on; from any thread."""
-        self._pause.clear()
+        with self._lock:
+            self._paused = False
 
     def raise_if_stopping(self) -> None:
         """See that nobody has said stop.
@@ -115,8 +118,12 @@ class Turns:
         if self._stop.is_set() or self._client.stop_requested:
             raise Interrupted
 
-    def rest(self) -> bool:
+    def rest(self, then: ActorState) -> bool:
         """Keep the robot parked while a person wants it to, and on hardware also while the learner is gone.
+
+        Args:
+            then: What is about to be done. While the robot is not known to work again, that is an attempt, and the
+                state remains `fault`.
 
         Returns:
             Whether it was parked. If so, the scene may have changed meanwhile.
@@ -126,7 +133,7 @@ class Turns:
         """
         rested: ActorState | None = None
         self.raise_if_stopping()
-        while (reason := self._reason_to_rest()) is not None:
+        while (reason := self._begin(then)) is not None:
             if reason is not rested:
                 self.park(reason)
                 self._observer.on_event(self._why(reason))
@@ -140,7 +147,7 @@ class Turns:
         return rested is not None
 
     def wait_for_turn(self) -> bool:
-        """Wait until the next step may be made; in lockstep with the learner this includes its allowance.
+        """Wait until the next step of acting may be made; in lockstep with the learner for its allowance, too.
 
         Returns:
             Whether the episode may go on: not after a rest.
@@ -148,15 +155,11 @@ class Turns:
         Raises:
             Interrupted: See `raise_if_stopping`.
         """
-        rested = self.rest()
+        rested = self.rest(ActorState.ACTING)
         while self._lockstep and self._client.known_steps >= self._client.step_allowance:
             self._client.wait(timeout_s=_LOOK_EVERY_S)
-            rested = self.rest() or rested
+            rested = self.rest(ActorState.ACTING) or rested
         return not rested
-
-    def begin(self, state: ActorState) -> None:
-        """The robot is about to be moved; while it is not known to work again, that is an attempt."""
-        self._enter(ActorState.FAULT if self._complaints else state)
 
     def robot_works(self, state: ActorState) -> None:
         """The robot took a step. Less is no proof: one that takes no command may still be observed and reset."""
@@ -175,7 +178,7 @@ class Turns:
         self.robot_works(ActorState.EVALUATING)
         if self._stop.is_set():
             raise Interrupted
-        if self._pause.is_set():
+        if self._paused:
             raise BrokenOff
 
     def robot_failed(self, complaint: str) -> bool:
@@ -199,7 +202,7 @@ class Turns:
             Interrupted: See `raise_if_stopping`.
         """
         until_s = time.monotonic() + self._fault_retry_s
-        while (remaining_s := until_s - time.monotonic()) > 0.0 and not self._pause.is_set():
+        while (remaining_s := until_s - time.monotonic()) > 0.0 and not self._paused:
             self.raise_if_stopping()
             self._client.wait(timeout_s=min(remaining_s, _LOOK_EVERY_S))
 
@@ -209,8 +212,16 @@ class Turns:
             self._park()
         self._enter(state)
 
+    def _begin(self, state: ActorState) -> ActorState | None:
+        """Enter `state` unless there is a reason to rest; returns that. Nobody can pause between the two."""
+        with self._lock:
+            reason = self._reason_to_rest()
+            if reason is None:
+                self._enter(ActorState.FAULT if self._complaints else state)
+        return reason
+
     def _reason_to_rest(self) -> ActorState | None:
-        if self._pause.is_set():
+        if self._paused:
             return ActorState.PAUSED
         if not self._lockstep and self._client.seconds_since_contact > self._park_after_s:
             return ActorState.PARKED

@@ -36,7 +36,7 @@ START_M = (0.5, 0.0, 0.3)
 
 
 class FlakyRobot(FakeRobot):
-    """Cannot be reached while it is `lost`, not even to be stopped. Counts in `attempts` how often one tried then."""
+    """Cannot be reached while it is `lost`. Counts in `attempts` how often one tried then."""
 
     def __init__(self):
         super().__init__()
@@ -52,11 +52,6 @@ class FlakyRobot(FakeRobot):
         self.before_command(len(self.sent) + 1)
         self._raise_if_lost()
         return super().send_command(command)
-
-    def stop(self):
-        super().stop()
-        if self.lost.is_set():
-            raise RobotUnavailableError("The robot is gone.")
 
     def _raise_if_lost(self):
         if self.lost.is_set():
@@ -158,7 +153,7 @@ class Rig:
         plain = {"random_steps": 0, "evaluate_every": 0, "fault_retry_s": 0.01}
         self.actor = Actor(
             ActorConfig(**{**plain, **config}), self.env, self.policy, self.client, spec,
-            seed=5, provenance=Provenance.TWIN, lockstep=lockstep, park=self.robot.stop,
+            seed=5, provenance=Provenance.TWIN, lockstep=lockstep, park=self._park,
             fault=RobotUnavailableError, observer=self.witness,
         )  # fmt: skip
         self.journal = folder / "journal.jsonl"
@@ -173,6 +168,11 @@ class Rig:
         self.end()
         self.client.close()
         self.server.close()
+
+    def _park(self):
+        self.robot.stop()
+        if self.robot.lost.is_set():
+            raise RobotUnavailableError("The robot cannot be told to stop.")
 
     def _run(self):
         try:
@@ -336,9 +336,9 @@ def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_p
     check_replay(rows)
     assert rig.env.steps == len(rows) == 30  # All that was measured is there, and only once.
     assert list(np.unique(rows["episode"], return_counts=True)[1]) == [10, 4, 10, 6]
-    complaint, back, _ = rig.witness.events
+    complaint, back, end = rig.witness.events
     assert complaint == "The robot is gone for 1.1 s. Trying again every 0.01 s."
-    assert back == "The robot is back."
+    assert (back, end) == ("The robot is back.", END)
     assert rig.witness.states == ["acting", "fault", "acting", "parked"]
     (fault,) = rig.entries("fault")
     assert fault["message"] == "The robot is gone for 1.1 s."
