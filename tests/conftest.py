@@ -1,5 +1,6 @@
 """What every test runs under: one thread per library, no window, reproducible examples."""
 
+import contextlib
 import ctypes.util
 import importlib.util
 import os
@@ -15,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+_SEGMENTS_BEFORE = pytest.StashKey[set[str]]()
+
 # Before any import of numpy, torch or mujoco, and inherited by every process that a test starts. Several
 # workers share the cores, and two of torch's threads beside other load collapse.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -27,11 +30,15 @@ if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
             break
 
 # A ROS domain for each worker of each run of the tests, or they would hear each other; the highest is 232. Sockets
-# instead of shared memory: a killed process would leave its segments behind.
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-os.environ["ROS_DOMAIN_ID"] = str(1 + (os.getppid() * 8 + _worker) % 230)
+# instead of shared memory, whose segments a killed process leaves behind; with a discovery range of LOCALHOST Fast DDS
+# would use it all the same.
+_worker = os.environ.get("PYTEST_XDIST_WORKER")
+_run = os.getppid() if _worker else os.getpid()
+os.environ["ROS_DOMAIN_ID"] = str(1 + (_run * 8 + int((_worker or "gw0").removeprefix("gw"))) % 230)
 os.environ["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.pop("ROS_AUTOMATIC_DISCOVERY_RANGE", None)
+# Inherited by every process that a test starts; see `pytest_sessionfinish`.
+os.environ.setdefault("JOURNEYMAN_TEST_RUN", str(_run))
 
 # A shared machine stalls now and then: a deadline would fail tests at random.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -95,3 +102,42 @@ def run_process() -> Callable[..., Any]:
             process.communicate()
 
     return run
+
+
+def _segments() -> set[str]:
+    """Shared memory of DDS that no living process uses."""
+    found = {str(path) for path in Path("/dev/shm").glob("fast*_*") if not path.name.endswith("_el")}
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        # Processes end while they are looked at.
+        with contextlib.suppress(OSError):
+            text = maps.read_text()
+            found = {segment for segment in found if segment not in text}
+    return found
+
+
+def _processes() -> list[str]:
+    """Living processes that tests of this run started, by their command lines."""
+    mark = f"JOURNEYMAN_TEST_RUN={os.environ['JOURNEYMAN_TEST_RUN']}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            if mark in environment and int(folder.name) != os.getpid():
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    # Pytest's own workers are about to end.
+    return [command for command in found if command and "execnet" not in command]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember what was there before."""
+    session.config.stash[_SEGMENTS_BEFORE] = _segments()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The tests leave neither processes nor shared memory behind."""
+    if _worker or not sys.platform.startswith("linux"):
+        return
+    left = sorted(_segments() - session.config.stash[_SEGMENTS_BEFORE]) + _processes()
+    if left:
+        print("\nLeft behind by the tests:", *left, sep="\n  ", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
