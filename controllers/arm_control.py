@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from controllers.braking import Brake, brake, stay, stay_at
+from controllers.braking import Brake, StopBy, brake, stands, stay, stay_at
 from controllers.commanders import Commanders
 from controllers.limits import SafetyLimits
 from controllers.safety_filter import SafetyFilter
@@ -26,8 +26,6 @@ from controllers.state import JointCommand, PoseCommand, RobotCommand, RobotStat
 
 # Clocks of two machines may differ by this much without anybody's fault.
 _FUTURE_S = 0.02
-# A loop that was held up longer does not know what happened in between.
-_MAX_LATENESS_S = 0.2
 # What the safety filter says of the arm, not of a command.
 _FAULTS = {
     "bad_state": "the measured state is not finite, or no state of this arm: check its sensors",
@@ -84,10 +82,20 @@ class ArmControl:
     Args:
         limits: What the arm may do.
         process_bytes: See `Commanders`.
+        max_lateness_s: A loop that was held up longer does not know what happened in between.
+        stop_by: How the arm is brought to rest best.
     """
 
-    def __init__(self, limits: SafetyLimits, process_bytes: int = 12) -> None:
+    def __init__(
+        self,
+        limits: SafetyLimits,
+        process_bytes: int = 12,
+        max_lateness_s: float = 0.2,
+        stop_by: StopBy = StopBy.TARGET,
+    ) -> None:
         self._limits = limits
+        self._max_lateness_s = max_lateness_s
+        self._stop_by = stop_by
         self._filter = SafetyFilter(limits)
         self._refusals: Counter[str] = Counter()
         self._commanders = Commanders(process_bytes)
@@ -137,8 +145,10 @@ class ArmControl:
 
     @property
     def at_rest(self) -> bool:
-        """Whether the target does not move, or there is none."""
-        return self._followed is None and (self._brake is None or self._brake.at_rest(self._now_s))
+        """Whether the arm is held and stands, or there is nothing to hold it at."""
+        if self._measured is None or self._brake is None:
+            return self._followed is None
+        return self._brake.at_rest(self._now_s) and stands(self._measured)
 
     def tick(
         self,
@@ -166,7 +176,7 @@ class ArmControl:
         self._e_stop = e_stop
         if self._problem:
             self._latch(self._problem)
-        if lateness_s > _MAX_LATENESS_S:
+        if lateness_s > self._max_lateness_s:
             self._latch(f"the control loop was held up for {lateness_s:.2f} s: find out by what")
         if e_stop:
             self._let_go("")
@@ -288,8 +298,8 @@ class ArmControl:
         wanted = self._followed
         # The first target is where the arm is: the filter lets a first step be as long as one after a pause.
         if wanted is None or self._sent is None:
-            self._brake = self._brake or stay_at(measured, now_s)
-            wanted = self._brake.target(now_s)
+            self._brake = self._brake or stay_at(measured, now_s, self._stop_by)
+            wanted = self._brake.target(measured, now_s)
         # Where no width was commanded none is sent; the filter wants one nevertheless.
         wanted = replace(wanted, gripper_width_m=self._width_m or 0.0)
         try:
@@ -327,7 +337,14 @@ class ArmControl:
         self._note = note
         if self._measured is not None and self._sent is not None:
             self._brake = brake(
-                self._limits, goal, self._sent, self._before, self._interval_s, self._measured, self._now_s
+                self._limits,
+                goal,
+                self._sent,
+                self._before,
+                self._interval_s,
+                self._measured,
+                self._now_s,
+                self._stop_by,
             )
 
     def _forget(self) -> None:

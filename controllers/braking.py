@@ -1,9 +1,13 @@
-"""Brings a moving target to rest, for a stop that is neither a jerk nor long.
+"""Brings an arm to rest by its target. What does that best depends on what makes the arm follow.
 
-A target that freezes at once asks a stiff arm for any deceleration; one that jumps back to where the arm was measured
-turns the arm around. So it goes on towards its goal, never past it, ever slower. First it gives up what it is ahead of
-an arm that lags behind or is blocked: that way would only prolong the stop.
+A stiff arm follows its target at once: the target goes on, ever slower and never past its goal, and stays. An arm
+behind a spring and a damper feels its mass: with its target at rest it swings for half a second. It needs a target
+behind it until it stands; or, where its controller takes joint positions as well, those that it has just now, because
+dampers in the joints are far stronger than the one of the end effector.
 """
+
+from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
 from msgspec.structs import replace
@@ -16,15 +20,62 @@ from controllers.state import JointCommand, PoseCommand, RobotCommand, RobotStat
 Array = NDArray[np.float64]
 
 # A spring and a damper draw an arm after its target at a distance of speed * damping / stiffness: 45 ms with the gains
-# of `ImpedanceConfig`.
+# of `ImpedanceConfig`. What a target is ahead of that is way that an arm would go on for nothing.
 _LAG_S = 0.045
 # Nearer than this a target stays where it is, whatever the speed: an arm that carries something hangs below its target.
 _NEAR_M = 0.005
 _NEAR_RAD = 0.02
+# How far behind the arm a target brakes it, per speed. On the twin (13 kg as felt at its tool) from 0.5 m/s: at rest
+# 0.13 s after the target stops leading; more would shake arms of 4 kg whose state is 30 ms old.
+_BEHIND_S = 0.05
+# More has no effect on an arm whose controller clips its error there, and too much on one that does not.
+_BEHIND_M = 0.02
+_STANDING_M_S = 0.03
+_STANDING_RAD_S = 0.1
+_LONGEST_BRAKING_S = 0.3
+# A joint that is told to stay needs a little way to come to rest, or it springs back.
+_JOINT_WAY_S = 0.03
 
 
-class Brake:
-    """A target that comes to rest between `start` and `goal`.
+def stands(state: RobotState) -> bool:
+    """Whether the arm does not move, but for noise."""
+    return bool(
+        np.linalg.norm(state.ee_linear_velocity_m_s) < _STANDING_M_S
+        and np.linalg.norm(state.ee_angular_velocity_rad_s) < _STANDING_RAD_S
+    )
+
+
+class StopBy(StrEnum):
+    """How an arm is brought to rest best; see the module.
+
+    `TARGET` suits stiff arms and harms none. `DAMPING` is for Cartesian impedance, `JOINTS` for arms whose controller
+    takes joint positions in place of a pose at any time, and damps joints.
+    """
+
+    TARGET = "target"
+    DAMPING = "damping"
+    JOINTS = "joints"
+
+
+class Brake(Protocol):
+    """A target that brings the arm to rest."""
+
+    def at_rest(self, now_s: float) -> bool:
+        """Whether the target has come to where it stays."""
+        ...
+
+    def target(self, state: RobotState, now_s: float) -> RobotCommand:
+        """The target at a time, stamped with it. To be asked in order of time.
+
+        Args:
+            state: The newest measurement.
+            now_s: Now.
+        """
+        ...
+
+
+class SlowingTarget:
+    """A target that comes to rest between `start` and `goal`. Implements `Brake`.
 
     Args:
         start: Where the target is.
@@ -48,8 +99,8 @@ class Brake:
         """Whether the target has come to where it stays."""
         return now_s - self._started_s >= float(self._durations_s.max())
 
-    def target(self, now_s: float) -> RobotCommand:
-        """The target at a time, stamped with it."""
+    def target(self, state: RobotState, now_s: float) -> RobotCommand:
+        """Where it is by now."""
         start, goal = self._start, self._goal
         if not self._speeds.any():
             return replace(start, stamp_s=now_s)
@@ -72,15 +123,50 @@ class Brake:
         )
 
 
+class Damper:
+    """A target that brakes a moving arm, and stays where the arm then stands. Implements `Brake`.
+
+    Until it stands a pose lies behind the arm, while joint positions stay a little ahead of where they were.
+
+    Args:
+        sent: The newest target that the arm was told; the brake is of its kind.
+        state: The newest measurement.
+        now_s: Now.
+    """
+
+    def __init__(self, sent: RobotCommand, state: RobotState, now_s: float) -> None:
+        self._give_up_s = now_s + _LONGEST_BRAKING_S
+        self._held = _near(sent, state) if stands(state) else None
+        self._joints_rad: Array | None = None
+        if isinstance(sent, JointCommand):
+            self._joints_rad = state.joint_position_rad + _JOINT_WAY_S * state.joint_velocity_rad_s
+
+    def at_rest(self, now_s: float) -> bool:
+        """Whether the arm stood."""
+        return self._held is not None
+
+    def target(self, state: RobotState, now_s: float) -> RobotCommand:
+        """What brakes the arm; from when it stands where that was."""
+        if self._held is None and (stands(state) or now_s >= self._give_up_s):
+            self._held = _joints_of(state, now_s) if self._joints_rad is not None else _pose_of(state, now_s)
+        if self._held is not None:
+            return replace(self._held, stamp_s=now_s)
+        if self._joints_rad is not None:
+            return JointCommand(now_s, self._joints_rad, state.gripper_width_m)
+        behind_m = _shortened(_BEHIND_S * state.ee_linear_velocity_m_s, _BEHIND_M)
+        return replace(_pose_of(state, now_s), ee_position_m=state.ee_position_m - behind_m)
+
+
 def stay(target: RobotCommand, now_s: float) -> Brake:
     """A target at rest already."""
-    return Brake(target, target, np.zeros(1 if isinstance(target, JointCommand) else 2), np.ones(1), now_s)
+    return SlowingTarget(
+        target, target, np.zeros(1 if isinstance(target, JointCommand) else 2), np.ones(1), now_s
+    )
 
 
-def stay_at(state: RobotState, now_s: float) -> Brake:
+def stay_at(state: RobotState, now_s: float, stop_by: StopBy = StopBy.TARGET) -> Brake:
     """A target at rest where the arm was measured."""
-    pose = PoseCommand(now_s, state.ee_position_m, state.ee_quaternion_xyzw, state.gripper_width_m)
-    return stay(pose, now_s)
+    return stay(_joints_of(state, now_s) if stop_by is StopBy.JOINTS else _pose_of(state, now_s), now_s)
 
 
 def brake(
@@ -91,25 +177,40 @@ def brake(
     dt_s: float,
     state: RobotState,
     now_s: float,
+    stop_by: StopBy = StopBy.TARGET,
 ) -> Brake:
     """Begin to stop.
 
     Args:
-        limits: Their accelerations bound the deceleration, so that the arm is asked for nothing unusual.
+        limits: Their accelerations bound the deceleration of a target: a stiff arm is asked for nothing unusual.
         goal: What the arm was to follow; only looked at where it is of the same kind as `sent`.
         sent: The newest target that it was really told.
         before: The target before that; only looked at likewise.
         dt_s: Time between the two.
         state: The newest measurement.
         now_s: Now.
+        stop_by: How.
     """
+    if stop_by is StopBy.JOINTS and not isinstance(sent, JointCommand):
+        sent = _joints_of(state, now_s)
+    if stop_by is not StopBy.TARGET:
+        return Damper(sent, state, now_s)
     if type(goal) is not type(sent):
         goal = sent
+    # What a target is ahead of an arm that lags behind, or is blocked, it gives up first.
     start = _near(sent, state)
     speeds, highest, decelerations = _motion(limits, sent, before)
     # A target may jump when it gives way towards the arm, but never moves faster than the limit otherwise.
     speeds = np.minimum(speeds / dt_s, highest) if dt_s > 0.0 else np.zeros_like(highest)
-    return Brake(start, goal, speeds, decelerations, now_s)
+    return SlowingTarget(start, goal, speeds, decelerations, now_s)
+
+
+def _pose_of(state: RobotState, now_s: float) -> PoseCommand:
+    return PoseCommand(now_s, state.ee_position_m, state.ee_quaternion_xyzw, state.gripper_width_m)
+
+
+def _joints_of(state: RobotState, now_s: float) -> JointCommand:
+    return JointCommand(now_s, state.joint_position_rad, state.gripper_width_m)
 
 
 def _motion(

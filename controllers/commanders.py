@@ -35,7 +35,10 @@ class Commanders:
 
     def conflict(self, now_s: float) -> str:
         """What is wrong, in a few words, if more than one commanded lately; empty otherwise."""
-        self._heard_s = {who: at for who, at in self._heard_s.items() if now_s - at <= _REPLACED_AFTER_S}
+        # Both bounds: a clock that was set back must not keep anybody.
+        self._heard_s = {
+            who: at for who, at in self._heard_s.items() if 0.0 <= now_s - at <= _REPLACED_AFTER_S
+        }
         streams = [stream for stream, _ in self._heard_s]
         processes = {publisher[: self._process_bytes] for _, publisher in self._heard_s}
         if len(set(streams)) == len(streams) and len(processes) <= 1:

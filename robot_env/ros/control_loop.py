@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers.arm_control import ArmControl
+from controllers.braking import StopBy
 from controllers.ik import UnreachableError
 from controllers.state import RobotCommand, RobotState
 from controllers.wrench_zero import WrenchZero
@@ -37,6 +38,7 @@ class ControlLoop:
         arm: Name of the robot, or path of its YAML.
         task: Path of a task's YAML, whose workspace counts; empty for the robot's own.
         rate_hz: Of the loop.
+        max_lateness_s: A loop that was held up longer is a fault.
         announce: Called after every tick by the loop's thread, with `lock` held.
 
     Attributes:
@@ -58,6 +60,7 @@ class ControlLoop:
         arm: str,
         task: str,
         rate_hz: float,
+        max_lateness_s: float,
         announce: Callable[[], None],
     ) -> None:
         from rclpy import get_rmw_implementation_identifier
@@ -70,7 +73,8 @@ class ControlLoop:
         self._source = StateSource(node, self.description, clock)
         self._commands = CommandTopics(node, self.description, clock)
         tells_process = "zenoh" not in get_rmw_implementation_identifier()
-        self.control = ArmControl(limits, _DDS_PROCESS_BYTES if tells_process else 0)
+        stop_by = StopBy(getattr(self._interface, "stop_by", StopBy.TARGET))
+        self.control = ArmControl(limits, _DDS_PROCESS_BYTES if tells_process else 0, max_lateness_s, stop_by)
         self.wrench_zero = WrenchZero()
         self.lock = threading.RLock()
         self.failure: Exception | None = None

@@ -9,38 +9,29 @@ A lifecycle node. The control loop has a thread of its own (`robot_env.ros.contr
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import SetBool, Trigger
 
 from controllers.config import InputError
 from robot_env.clock import RateStatistics
 from robot_env.robot import RobotError
 from robot_env.ros.control_loop import ControlLoop
-from robot_env.ros.controller_topics import EmergencyStopTopic, make_status
-from robot_env.ros.messages import to_time
+from robot_env.ros.controller_status import Report, StatusTopics
+from robot_env.ros.controller_topics import EmergencyStopTopic
 from robot_env.ros.ros_clock import RosClock, SimulatedRosClock, WallRosClock
 from robot_env.ros.runtime import Runtime
 
-_STATUS_PERIOD_S = 0.1
-_DIAGNOSTICS_PERIOD_S = 1.0
 _AUTOSTART_PERIOD_S = 0.2
 _LOOK_PERIOD_S = 0.05
-_LOG_PERIOD_S = 1.0
-_LOWEST_HZ, _HIGHEST_HZ = 10.0, 1000.0
-_HELP = {
-    "fault": "When the cause is gone: ros2 service call {0}/recover std_srvs/srv/Trigger (journeyman robot recover).",
-    "e_stop": "When all is safe: ros2 service call {0}/reset_e_stop std_srvs/srv/Trigger.",
-    "disabled": "ros2 service call {0}/enable std_srvs/srv/SetBool '{{data: true}}'.",
-}
-
+_NUMBERS = {"rate_hz": (100.0, 10.0, 1000.0), "max_lateness_s": (0.2, 0.01, 60.0)}
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -48,7 +39,8 @@ class ControllerNode(LifecycleNode):
     """See the module.
 
     Parameters: `arm` (name of the robot, or path of its YAML), `task` (path of a task's YAML, whose workspace counts),
-    `autostart` (configure and activate by itself, as soon as the arm tells its state), `rate_hz`.
+    `autostart` (configure and activate by itself, as soon as the arm tells its state), `rate_hz` of the control loop,
+    and `max_lateness_s`: a loop that was held up longer is a fault.
 
     Attributes:
         failure: Why the process must end.
@@ -56,28 +48,23 @@ class ControllerNode(LifecycleNode):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__("controller", **keywords)
-        self.declare_parameter("arm", "twin")
-        self.declare_parameter("task", "")
-        self.declare_parameter("autostart", True)
-        self.declare_parameter("rate_hz", 100.0)
         self.failure: Exception | None = None
-        simulated = self.get_parameter("use_sim_time").value
-        self._clock_of_loop: RosClock = SimulatedRosClock(self) if simulated else WallRosClock()
         self._loop: ControlLoop | None = None
         self._made: set[Any] = set()
         self._ended = False
         self._why_inactive = "not active"
-        self._said = ("", "")
-        self._logged_s = 0.0
+        self.declare_parameter("arm", "twin")
+        self.declare_parameter("task", "")
+        self.declare_parameter("autostart", True)
+        for name, (default, _, _) in _NUMBERS.items():
+            # Dynamic: people write 100 as well as 100.0.
+            self.declare_parameter(name, default, ParameterDescriptor(dynamic_typing=True))
+        simulated = self.get_parameter("use_sim_time").value
+        self._clock_of_loop: RosClock = SimulatedRosClock(self) if simulated else WallRosClock()
         self._stop = EmergencyStopTopic(self)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._status_publisher = self.create_publisher(DiagnosticStatus, "~/status", latched)
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._status = StatusTopics(self, self._clock_of_loop, self._report)
         self._make_services()
-        # Timers by the wall: a simulation that stands still must not silence the status.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(_STATUS_PERIOD_S, self._say_status, clock=steady)
-        self.create_timer(_DIAGNOSTICS_PERIOD_S, self._say_diagnostics, clock=steady)
         self._autostart = self.create_timer(_AUTOSTART_PERIOD_S, self._start_by_itself, clock=steady)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -87,7 +74,10 @@ class ControllerNode(LifecycleNode):
             self._loop = self._make_loop()
         except InputError as error:
             self._why_inactive = str(error)
-            self.get_logger().error(str(error))
+            if not self.get_parameter("autostart").value:  # Otherwise the process ends with it.
+                self.get_logger().error(str(error))
+        except Exception as error:  # rclpy would pass over it in silence.
+            self.failure = error
         self._made = self._entities() - there
         if self._loop is None:
             self._destroy_made()
@@ -107,6 +97,9 @@ class ControllerNode(LifecycleNode):
                 self.get_logger().info(f"Waiting for {loop.description.name}: {error}")
             self._why_inactive = str(error)
             return _FAILURE
+        except Exception as error:  # rclpy would pass over it in silence.
+            self.failure = error
+            return _FAILURE
         self._why_inactive = "not active"
         print(f"controller of {loop.description.name} is active", flush=True)
         return _SUCCESS
@@ -119,6 +112,7 @@ class ControllerNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget the arm."""
+        self._autostart.cancel()  # Somebody else decides about transitions from now on.
         self._loop = None
         self._destroy_made()
         return _SUCCESS
@@ -137,31 +131,43 @@ class ControllerNode(LifecycleNode):
         self._ended = True
         if self._loop is not None:
             self._loop.end()
-        self._say_status()
+            self._status.say()
         super().destroy_node()
 
     def raise_if_dead(self) -> None:
         """Raise what must end the process."""
-        if self.failure is not None:
+        if isinstance(self.failure, InputError):
             raise self.failure
+        if self.failure is not None:
+            raise RuntimeError(f"The controller cannot be started: {self.failure!r}.") from self.failure
         loop = self._loop
         if loop is not None and loop.failure is not None:
             raise RuntimeError(f"The control thread died: {loop.failure!r}.") from loop.failure
 
     def _make_loop(self) -> ControlLoop:
-        arm, task, rate_hz = (self.get_parameter(name).value for name in ("arm", "task", "rate_hz"))
-        if not _LOWEST_HZ <= rate_hz <= _HIGHEST_HZ:
-            raise InputError(f"rate_hz {rate_hz:g} must lie between {_LOWEST_HZ:g} and {_HIGHEST_HZ:g}.")
-        return ControlLoop(self, self._clock_of_loop, self._stop, arm, task, rate_hz, self._say_change)
+        arm, task = (str(self.get_parameter(name).value) for name in ("arm", "task"))
+        rate_hz, max_lateness_s = (self._number(name) for name in _NUMBERS)
+        return ControlLoop(
+            self, self._clock_of_loop, self._stop, arm, task, rate_hz, max_lateness_s, self._after_tick
+        )
+
+    def _number(self, name: str) -> float:
+        value, (_, lowest, highest) = self.get_parameter(name).value, _NUMBERS[name]
+        if not isinstance(value, int | float) or not lowest <= value <= highest:
+            raise InputError(
+                f"Parameter {name} is {value!r}, but must be a number from {lowest:g} to {highest:g}: correct it."
+            )
+        return float(value)
 
     def _start_by_itself(self) -> None:
-        if not self.get_parameter("autostart").value:
+        """Try until the arm is there."""
+        if not self.get_parameter("autostart").value or (self._loop is not None and self._loop.running):
             self._autostart.cancel()
-        elif self._loop is None and self.trigger_configure() != _SUCCESS:
-            self._autostart.cancel()
-            self.failure = InputError(self._why_inactive)
-        elif self.trigger_activate() == _SUCCESS:
-            self._autostart.cancel()
+            return
+        if self._loop is not None:
+            self.trigger_activate()
+        elif self.trigger_configure() != _SUCCESS:
+            self.failure = self.failure or InputError(self._why_inactive)
 
     def _entities(self) -> set[Any]:
         return {*self.publishers, *self.subscriptions}
@@ -212,10 +218,21 @@ class ControllerNode(LifecycleNode):
         with loop.lock:
             return act(loop)
 
-    # What it says of itself.
+    def _report(self) -> Report:
+        """How the node is."""
+        loop = self._loop
+        if loop is None or not loop.running:
+            # Nobody else listens for the emergency stop meanwhile.
+            self._stop.refresh()
+        robot = "" if loop is None else loop.description.name
+        with nullcontext() if loop is None else loop.lock:
+            hits, statistics = (
+                ({}, RateStatistics()) if loop is None else (loop.control.hits, loop.statistics)
+            )
+            return Report(*self._state(), robot, hits, statistics)
 
     def _state(self) -> tuple[str, str]:
-        """State and message."""
+        """State and why."""
         loop = self._loop
         if self._stop.reason:
             return "e_stop", self._stop.reason
@@ -223,61 +240,21 @@ class ControllerNode(LifecycleNode):
             return "inactive", self._why_inactive
         return str(loop.control.state), loop.control.message
 
-    def _make_status(self) -> DiagnosticStatus:
-        loop, (state, message) = self._loop, self._state()
-        hits, statistics = ({}, RateStatistics()) if loop is None else (loop.control.hits, loop.statistics)
-        hardware = "" if loop is None else loop.description.name
-        sentence = f"{message[0].upper()}{message[1:].rstrip('.')}."
-        if state in _HELP:
-            sentence += " " + _HELP[state].format(self.get_fully_qualified_name())
-        return make_status(self.get_name(), hardware, state, sentence, hits, statistics)
-
-    def _say_change(self) -> None:
-        """After every tick, by the control thread."""
-        said = self._state()
-        if said != self._said:
-            self._said = said
-            self._say_status()
-            self._log(*said)
-
-    def _log(self, state: str, message: str) -> None:
-        """Every fault; of the rest not every change, because a commander that is refused makes two a tick."""
-        if state in ("fault", "e_stop"):
-            self.get_logger().error(message)
-        elif time.monotonic() - self._logged_s > _LOG_PERIOD_S:
-            self._logged_s = time.monotonic()
-            self.get_logger().info(f"{state}: {message}")
-
-    def _say_status(self) -> None:
-        with self._guard():
-            self._status_publisher.publish(self._make_status())
-
-    def _say_diagnostics(self) -> None:
-        with self._guard():
-            array = DiagnosticArray(status=[self._make_status()])
-        array.header.stamp = to_time(self._clock_of_loop.stamp_ns())
-        self._diagnostics_publisher.publish(array)
-
-    def _guard(self) -> Any:
-        """The lock of the loop, if there is one. Without a loop somebody else must listen for the emergency stop."""
-        loop = self._loop
-        if loop is None or not loop.running:
-            self._stop.refresh()
-            return nullcontext()
-        return loop.lock
+    def _after_tick(self) -> None:
+        self._status.say_change(*self._state())
 
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of the node.
 
     Returns:
-        0 after SIGINT or SIGTERM, 2 for input that cannot be used, 1 for anything else.
+        0 after SIGINT or SIGTERM, 2 for input that cannot be used, 1 if it cannot go on.
     """
     signals: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.append(number))
     try:
-        runtime = Runtime(ControllerNode, sys.argv[1:] if args is None else args)
+        runtime = _make_runtime(sys.argv[1:] if args is None else args)
         try:
             while not signals:
                 runtime.raise_if_dead()
@@ -285,13 +262,22 @@ def main(args: list[str] | None = None) -> int:
                 time.sleep(_LOOK_PERIOD_S)
         finally:
             runtime.close()
-    except (InputError, ParameterException) as error:
+    except InputError as error:
         print(f"controller_node: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"controller_node: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _make_runtime(arguments: list[str]) -> Runtime:
+    try:
+        return Runtime(ControllerNode, arguments)
+    except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
+        raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
 
 
 if __name__ == "__main__":

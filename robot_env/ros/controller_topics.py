@@ -1,10 +1,9 @@
-"""What the controller node hears and says, between ROS messages and `controllers.arm_control`."""
+"""What the controller node hears, between ROS messages and `controllers.arm_control`."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -12,7 +11,6 @@ from std_msgs.msg import Bool
 from controllers.arm_control import GripperCommand, Incoming
 from controllers.emergency_stop import EmergencyStop
 from controllers.state import JointCommand, PoseCommand, RobotCommand
-from robot_env.clock import RateStatistics
 from robot_env.ros.description import RobotDescription
 from robot_env.ros.messages import MessageError, joints_of, pose_of, stamp_ns_of
 from robot_env.ros.ros_clock import RosClock
@@ -24,12 +22,6 @@ WIDTH_NAME = "gripper_width"
 _DEPTH = 10
 # Publishers of an emergency stop are found within this; no command is followed before.
 _DISCOVERY_S = 0.5
-_LEVELS = {
-    "idle": DiagnosticStatus.OK,
-    "tracking": DiagnosticStatus.OK,
-    "disabled": DiagnosticStatus.WARN,
-    "inactive": DiagnosticStatus.WARN,
-}
 
 
 class CommandTopics:
@@ -122,30 +114,6 @@ class EmergencyStopTopic:
         found = self._node.get_publishers_info_by_topic(self._inboxes[0].topic)
         alive = {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
         return self._stop.reset(alive)
-
-
-def make_status(
-    name: str,
-    hardware: str,
-    state: str,
-    message: str,
-    hits: Mapping[str, int],
-    statistics: RateStatistics,
-) -> DiagnosticStatus:
-    """What the node says of itself."""
-    values = {
-        "state": state,
-        "ticks": str(statistics.ticks),
-        "missed": str(statistics.missed),
-        "worst_lateness_s": f"{statistics.worst_lateness_s:.6f}",
-    } | {f"hit.{limit}": str(count) for limit, count in sorted(hits.items())}
-    return DiagnosticStatus(
-        level=_LEVELS.get(state, DiagnosticStatus.ERROR),
-        name=name,
-        hardware_id=hardware,
-        message=message,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
-    )
 
 
 def _required(message: JointState, names: tuple[str, ...]) -> Any:

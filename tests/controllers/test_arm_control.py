@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from numpy.testing import assert_allclose
 
 from controllers.arm_control import ArmControl, GripperCommand, Incoming, State
+from controllers.braking import StopBy
 from controllers.limits import SafetyLimits
 from controllers.state import JointCommand, PoseCommand, RobotState
 
@@ -25,11 +26,25 @@ LONGEST_STEP_M = LIMITS.linear_speed_m_s * PERIOD_S + 1e-9
 ALICE, BOB = b"alice's process.1", b"bob's process....1"
 
 
+@pytest.fixture(scope="module")
+def scene():
+    from sim.registration import load, make_env
+
+    return make_env(load("reach")).scene
+
+
+@pytest.fixture
+def twin(scene):
+    home_rad = np.array(scene.twin.config.impedance.posture_rad)
+    scene.twin.reset(np.random.default_rng(0), home_rad, 0.05)
+    return scene.twin
+
+
 class Arm:
     """An arm that follows its target with a lag, under control. Time passes in ticks."""
 
-    def __init__(self, limits=LIMITS):
-        self.control = ArmControl(limits)
+    def __init__(self):
+        self.control = ArmControl(LIMITS)
         self.now_s = 100.0
         self.position_m = HOME_M.copy()
         self.joints_rad = READY_RAD.copy()
@@ -143,6 +158,27 @@ def test_after_the_last_command_the_arm_rests_within_300_ms_on_its_way(speed_m_s
     assert arm.control.state is State.IDLE
     assert "no command for 0.10 s" in arm.control.message
     assert_held(arm)
+
+
+@pytest.mark.parametrize(("stop_by", "rests_within_s"), [(StopBy.JOINTS, 0.25), (StopBy.DAMPING, 0.35)])
+@pytest.mark.parametrize("direction", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.6, -0.8, 0.0), (0.0, 0.6, 0.8)])
+def test_the_twin_with_its_mass_rests_soon_after_the_last_command(twin, stop_by, rests_within_s, direction):
+    control = ArmControl(LIMITS, stop_by=stop_by)
+    position, speeds = twin.state(0.0).ee_position_m, []
+    for tick in range(110):
+        now_s = 100.0 + PERIOD_S * tick
+        state = twin.state(now_s)
+        position = position + 0.5 * PERIOD_S * np.array(direction) * (5 <= tick < 50)
+        command = PoseCommand(now_s, position, DOWN, 0.0)
+        incoming = [Incoming("topic", ALICE, command)] if tick < 50 and tick % 2 == 0 else []
+        twin.follow(control.tick(incoming, state, now_s))
+        twin.advance(1)
+        speeds.append(np.linalg.norm(state.ee_linear_velocity_m_s))
+    assert max(speeds) > 0.3
+    since_last_command = np.array(speeds[48:])
+    moving = np.flatnonzero(since_last_command > 0.03)
+    assert moving[-1] * PERIOD_S < rests_within_s
+    assert np.max(since_last_command[-20:]) < 0.03
 
 
 def test_an_arm_that_stops_for_a_far_target_does_not_go_on_to_it():

@@ -1,4 +1,4 @@
-"""A target comes to rest on its way, soon and without a jerk."""
+"""An arm comes to rest on its way, soon and without a jerk."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from controllers.braking import brake, stay, stay_at
+from controllers.braking import StopBy, brake, stands, stay, stay_at
 from controllers.limits import SafetyLimits
 from controllers.rotations import error, from_rotation_vector, multiply
 from controllers.state import JointCommand, PoseCommand, RobotState
@@ -41,7 +41,7 @@ def state(x=0.5, speed_m_s=0.0, angle_rad=0.0, joints_rad=0.0, joint_speed_rad_s
 
 
 def positions(braking, number=50):
-    return np.array([braking.target(tick * PERIOD_S).ee_position_m[0] for tick in range(number)])
+    return np.array([braking.target(state(), tick * PERIOD_S).ee_position_m[0] for tick in range(number)])
 
 
 @given(st.floats(0.0, 0.6), st.floats(0.0, 0.3))
@@ -71,14 +71,14 @@ def test_a_turning_target_comes_to_rest():
     braking = brake(
         LIMITS, pose(angle_rad=1.0), pose(), pose(angle_rad=-0.02), PERIOD_S, state(turning_rad_s=2.0), 0.0
     )
-    turned = error(braking.target(1.0).ee_quaternion_xyzw, DOWN)
+    turned = error(braking.target(state(), 1.0).ee_quaternion_xyzw, DOWN)
     assert_allclose(turned, [0.0, 0.0, 2.0**2 / (2.0 * LIMITS.angular_acceleration_rad_s2)], atol=1e-9)
 
 
 def test_joints_come_to_rest_each_by_its_own_limit():
     braking = brake(LIMITS, joint(1.0), joint(0.0), joint(-0.01), PERIOD_S, state(joint_speed_rad_s=1.0), 0.0)
     way_rad = 1.0 / (2.0 * np.array(LIMITS.joints.acceleration_rad_s2))
-    assert_allclose(braking.target(1.0).joint_position_rad, way_rad)
+    assert_allclose(braking.target(state(), 1.0).joint_position_rad, way_rad)
     assert braking.at_rest(1.0)
 
 
@@ -86,15 +86,15 @@ def test_joints_come_to_rest_each_by_its_own_limit():
 def test_a_target_far_ahead_of_the_arm_gives_that_up(speed_m_s, ahead_m):
     sent = pose(0.6)
     braking = brake(LIMITS, pose(0.7), sent, sent, PERIOD_S, state(0.5, speed_m_s), 0.0)
-    assert_allclose(braking.target(0.0).ee_position_m[0], 0.5 + ahead_m)
+    assert_allclose(braking.target(state(), 0.0).ee_position_m[0], 0.5 + ahead_m)
 
 
 def test_joint_and_turned_targets_far_ahead_give_that_up_too():
     sent = joint(0.5)
-    held = brake(LIMITS, sent, sent, sent, PERIOD_S, state(), 0.0).target(0.0)
+    held = brake(LIMITS, sent, sent, sent, PERIOD_S, state(), 0.0).target(state(), 0.0)
     assert_allclose(held.joint_position_rad, 0.02)
     sent = pose(angle_rad=0.5)
-    held = brake(LIMITS, sent, sent, sent, PERIOD_S, state(), 0.0).target(0.0)
+    held = brake(LIMITS, sent, sent, sent, PERIOD_S, state(), 0.0).target(state(), 0.0)
     assert_allclose(error(held.ee_quaternion_xyzw, DOWN), [0.0, 0.0, 0.02], atol=1e-12)
 
 
@@ -121,7 +121,61 @@ def test_what_is_of_another_kind_than_the_target_does_not_move_it(goal, before):
 def test_a_target_at_rest_stays_and_is_stamped_anew():
     for braking in (stay(pose(0.4), 3.0), stay_at(state(0.4), 3.0)):
         assert braking.at_rest(3.0)
-        target = braking.target(7.0)
+        target = braking.target(state(), 7.0)
         assert target.stamp_s == 7.0
         assert_allclose(target.ee_position_m[0], 0.4)
-    assert_allclose(stay(joint(0.3), 3.0).target(7.0).joint_position_rad, 0.3)
+    assert_allclose(stay(joint(0.3), 3.0).target(state(), 7.0).joint_position_rad, 0.3)
+
+
+def test_an_arm_stands_when_neither_its_way_nor_its_turn_is_fast():
+    assert stands(state(speed_m_s=0.02, turning_rad_s=0.05))
+    assert not stands(state(speed_m_s=0.05))
+    assert not stands(state(turning_rad_s=0.2))
+
+
+def damp(sent, at, stop_by=StopBy.DAMPING):
+    return brake(LIMITS, sent, sent, sent, PERIOD_S, at, 0.0, stop_by)
+
+
+def test_damping_puts_the_target_behind_a_moving_arm_and_then_where_it_stands():
+    braking = damp(pose(0.55), state(0.5, speed_m_s=0.2))
+    assert_allclose(braking.target(state(0.5, speed_m_s=0.2), 0.0).ee_position_m[0], 0.49)
+    assert_allclose(braking.target(state(0.51, speed_m_s=0.1), 0.01).ee_position_m[0], 0.505)
+    assert not braking.at_rest(0.01)
+    for x in (0.515, 0.514, 0.513):  # What moves it afterwards does not move the target.
+        assert_allclose(braking.target(state(x, speed_m_s=-0.02), 0.02).ee_position_m[0], 0.515)
+    assert braking.at_rest(0.02)
+
+
+def test_damping_pulls_no_farther_than_an_impedance_controller_would_follow():
+    braking = damp(pose(0.55), state(0.5, speed_m_s=2.0))
+    assert_allclose(braking.target(state(0.5, speed_m_s=2.0), 0.0).ee_position_m[0], 0.48)
+
+
+def test_damping_gives_up_on_an_arm_that_never_stands():
+    braking = damp(pose(0.55), state(0.5, speed_m_s=0.2))
+    assert not braking.at_rest(0.0)
+    assert_allclose(braking.target(state(0.6, speed_m_s=0.2), 0.31).ee_position_m[0], 0.6)
+    assert braking.at_rest(0.31)
+
+
+def test_damping_leaves_the_target_of_an_arm_at_rest_near_it():
+    braking = damp(pose(0.504), state(0.5))
+    assert_allclose(braking.target(state(0.5), 0.0).ee_position_m[0], 0.504)
+
+
+@pytest.mark.parametrize(("stop_by", "sent"), [(StopBy.JOINTS, pose()), (StopBy.DAMPING, joint(0.5))])
+def test_joints_stay_where_they_come_to_rest(stop_by, sent):
+    moving = state(joints_rad=0.1, joint_speed_rad_s=1.0, speed_m_s=0.4)
+    braking = damp(sent, moving, stop_by)
+    for joints_rad in (0.1, 0.2):
+        later = state(joints_rad=joints_rad, joint_speed_rad_s=1.0, speed_m_s=0.4)
+        assert_allclose(braking.target(later, 0.0).joint_position_rad, 0.13)
+    assert_allclose(braking.target(state(joints_rad=0.15), 0.1).joint_position_rad, 0.15)
+    assert_allclose(braking.target(state(joints_rad=0.16), 0.2).joint_position_rad, 0.15)
+
+
+def test_an_arm_that_stops_by_its_joints_is_held_by_them_from_the_start():
+    assert_allclose(
+        stay_at(state(joints_rad=0.3), 0.0, StopBy.JOINTS).target(state(), 1.0).joint_position_rad, 0.3
+    )

@@ -54,3 +54,10 @@ def test_unnamed_publishers_conflict_if_there_are_several():
     assert commanders.conflict(0.0) == ""
     commanders.hear("pose", b"", 0.0, alone=False)
     assert commanders.conflict(0.0)
+
+
+def test_a_clock_that_is_set_back_keeps_nobody():
+    commanders = Commanders()
+    commanders.hear("pose", ALICE, 100.0)
+    commanders.hear("pose", BOB, 1.0)
+    assert commanders.conflict(1.0) == ""

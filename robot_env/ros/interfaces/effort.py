@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Float64MultiArray
 
+from controllers.braking import StopBy
 from controllers.config import Config, InputError
 from controllers.impedance import CartesianImpedance, ImpedanceConfig, JointImpedance, JointImpedanceConfig
 from controllers.kinematics import Kinematics
@@ -39,7 +40,13 @@ class EffortConfig(Config):
 
 
 class Effort:
-    """Implements `robot_env.ros.interfaces.interface.CommandInterface` by joint torques."""
+    """Implements `robot_env.ros.interfaces.interface.CommandInterface` by joint torques.
+
+    Attributes:
+        stop_by: Springs and dampers follow poses and joint positions alike; see `controllers.braking`.
+    """
+
+    stop_by = StopBy.JOINTS
 
     def __init__(self, node: Any, description: RobotDescription, config: Mapping[str, Any]) -> None:
         parameters = read_parameters(EffortConfig, config, description)
