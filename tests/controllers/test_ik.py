@@ -172,17 +172,20 @@ def test_mink_cannot_put_the_position_first(model):
     assert InverseKinematics(model, "tcp", position_first=True).backend == "least_squares"
 
 
-def test_an_orientation_beyond_the_ends_of_the_joints_does_not_spoil_the_position(five):
-    narrow = JointLimits(
-        min_rad=(-1.5, -1.0, -1.3, -1.6, -2.0),
-        max_rad=(1.5, 1.5, 1.3, 1.6, 2.0),
-        velocity_rad_s=(1.0,) * 5,
-        acceleration_rad_s2=(1.0,) * 5,
-        effort_nm=(1.0,) * 5,
+@pytest.fixture(scope="module")
+def narrow():
+    """The five joints with ends that are often in the way, and those ends."""
+    low, high = (-1.5, -1.0, -1.3, -1.6, -2.0), (1.5, 1.5, 1.3, 1.6, 2.0)
+    ones = (1.0,) * 5
+    limits = JointLimits(
+        min_rad=low, max_rad=high, velocity_rad_s=ones, acceleration_rad_s2=ones, effort_nm=ones
     )
-    arm = Kinematics(FIVE, tuple("abcde"), narrow)
+    return Kinematics(FIVE, tuple("abcde"), limits), np.array(low), np.array(high)
+
+
+def test_an_orientation_beyond_the_ends_of_the_joints_does_not_spoil_the_position(narrow):
+    arm, low, high = narrow
     solver = InverseKinematics(arm.model, arm.site_name, position_first=True)
-    low, high = np.array(narrow.min_rad), np.array(narrow.max_rad)
     rng = np.random.default_rng(1)
     ended = 0
     for _ in range(100):
@@ -195,3 +198,20 @@ def test_an_orientation_beyond_the_ends_of_the_joints_does_not_spoil_the_positio
         assert (found <= high + 1e-9).all()
         ended += bool((np.minimum(found - low, high - found) < 1e-6).any())
     assert ended > 10
+
+
+def test_few_iterations_do_even_where_joints_start_at_their_ends(narrow):
+    arm, low, high = narrow
+    solver = InverseKinematics(arm.model, arm.site_name, position_first=True, max_iterations=40)
+    rng = np.random.default_rng(3)
+    failures = 0
+    for _ in range(300):
+        start, joint = rng.uniform(low, high), rng.integers(5)
+        start[joint] = rng.choice([low[joint], high[joint]])
+        position, quaternion = arm.pose(np.clip(start + rng.uniform(-0.15, 0.15, 5), low, high))
+        turned = multiply(from_rotation_vector(rng.uniform(-0.6, 0.6, 3)), quaternion)
+        try:
+            solver.solve(position, turned, start)
+        except UnreachableError:
+            failures += 1
+    assert failures < 6

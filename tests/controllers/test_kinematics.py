@@ -155,6 +155,7 @@ def test_a_urdf_needs_none_of_its_meshes_and_keeps_fixed_links(urdf):
     assert_allclose(position, [0.1, 0.5, 0.1], atol=1e-9)
     assert_array_equal(arm.model.jnt_limited, [False, True])
     assert_allclose(arm.model.jnt_range[1], [-1.0, 2.0])
+    assert {"stand", "tool"} < {arm.model.body(i).name for i in range(arm.model.nbody)}
 
 
 @pytest.mark.parametrize("kind", ["mjcf", "urdf", "dh"])

@@ -339,20 +339,24 @@ class TestRos2Control:
         arm.send(pose_command(state), state)
         assert len(arm.ear.messages) == 1
 
-    def test_poses_keep_the_margin_to_the_ends_of_the_joints(self, make, listen):
+    @pytest.mark.parametrize("sign", [-1.0, 1.0])
+    def test_poses_keep_the_margin_to_the_ends_of_the_joints(self, make, listen, sign):
         arm = Commanded(make, listen, "so101", position_first=True)
         limits = arm.robot.safety
-        end = np.array(limits.joints.max_rad) - limits.joint_margin_rad
+        low = np.array(limits.joints.min_rad) + limits.joint_margin_rad
+        high = np.array(limits.joints.max_rad) - limits.joint_margin_rad
         start = np.array(arm.robot.home_joint_position_rad)
-        start[3] = end[3] - 0.01
+        roll = (low if sign < 0.0 else high)[4] - sign * 0.01
+        start[4] = roll
         state = state_at(arm.robot, start)
-        # Further in the direction in which the wrist is at its end.
-        heard = start
+        # Tool down: the roll turns about the vertical, opposite to the gripper's own axis.
         for tick in range(20):
-            heard = arm.send(pose_command(state, turn=(0.0, 0.3, 0.0)), state, tick * PERIOD_S)
-            assert (heard <= end + 1e-9).all()
-        position, _ = arm.kinematics.pose(heard)
-        assert_allclose(position, state.ee_position_m, atol=2e-4)
+            command = pose_command(state, turn=(0.0, 0.0, sign * 0.3))
+            heard = arm.send(command, state, tick * PERIOD_S)
+            assert (heard >= low - 1e-9).all()
+            assert (heard <= high + 1e-9).all()
+        assert abs(heard[4] - roll) > 0.005
+        assert_allclose(arm.kinematics.pose(heard)[0], state.ee_position_m, atol=2e-4)
 
     def test_five_joints_follow_positions_whatever_the_orientation(self, make, listen):
         arm = Commanded(make, listen, "so101", position_first=True)
