@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Arguments with which each launch file starts all that it can start.
+COMPLETE = {"robot": "twin", "sim": "true"}
+
 _ASK_SETUP = """
 import json, runpy, sys
 import setuptools
@@ -49,6 +52,19 @@ def launch(ros: ModuleType) -> Callable[..., Any]:
         return context
 
     return launch
+
+
+@pytest.fixture
+def complete(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """The same with everything running that the file can start."""
+
+    def complete(name: str, environment: dict[str, str] | None = None, **arguments: str) -> Any:
+        context = launch(name, environment, **COMPLETE | arguments)
+        if context.processes("journeyman"):
+            context.learner_says()
+        return context
+
+    return complete
 
 
 def asked_of_setuptools(frontend: str) -> dict[str, Any]:

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+LISTENS = b"Learner of runs/of today listens on tcp://127.0.0.1:5488.\n"
 
 
 @dataclass
 class LaunchContext:
-    """What a launch file sees while it is evaluated, and what it has done."""
+    """What a launch file sees while it is evaluated, and what it has done; also what happens to it afterwards."""
 
     launch_configurations: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
@@ -30,6 +32,25 @@ class LaunchContext:
     def processes(self, name: str) -> list["ExecuteProcess"]:
         """Those started so far whose executable is `name`."""
         return [process for process in self.started if process.executable == name]
+
+    def messages(self) -> list[str]:
+        """What the launch files have logged."""
+        return [action.msg for action in self.done if isinstance(action, LogInfo)]
+
+    def learner_says(self, text: bytes = LISTENS) -> None:
+        """Let the newest learner print something."""
+        handlers = [action.arguments[0] for action in self.done if isinstance(action, RegisterEventHandler)]
+        self.visit(handlers[-1].on_stdout(SimpleNamespace(text=text)))
+
+    def ends(self, process: "ExecuteProcess", code: int) -> list[str]:
+        """Let a process end; returns what that leads to, by name. Timers run out at once."""
+        before = len(self.done)
+        self.visit(process.on_exit(SimpleNamespace(returncode=code, action=process), self))
+        led_to = self.done[before:]
+        for action in led_to:
+            if isinstance(action, TimerAction):
+                self.visit(action.actions)
+        return [type(action).__name__ for action in led_to]
 
     def visit(self, entities: Any) -> None:
         """Execute what a launch file returned."""

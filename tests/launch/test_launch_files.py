@@ -5,7 +5,6 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,26 +15,18 @@ from sim.registration import task_names
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.name.removesuffix(".launch.py"): path for path in (ROOT / "launch").glob("*.launch.py")}
 
-# Arguments with which each file starts all that it can start.
-COMPLETE = {
-    "learn": {"robot": "twin"},
-    "real_robot": {"robot": "twin"},
-    "sim_twin": {},
-    "teleop": {"sim": "true"},
-    "train": {},
-}
-PARAMETERS = {
-    "twin_node": {"task": str, "arm": str, "rate_factor": float, "publish_clock": bool, "cameras": bool},
-    "controller_node": {"arm": str, "task": str, "autostart": bool, "rate_hz": float, "use_sim_time": bool},
-    "actor_node": {"overrides": list, "use_sim_time": bool},
-    "teleop_node": {"arm": str, "task": str, "device": str, "rate_hz": float},
-}
 STARTED = {
     "learn": ["journeyman", "actor_node"],
     "real_robot": ["controller_node", "journeyman", "actor_node"],
     "sim_twin": ["twin_node", "controller_node"],
     "teleop": ["twin_node", "controller_node", "teleop_node"],
     "train": ["twin_node", "controller_node", "journeyman", "actor_node"],
+}
+PARAMETERS = {
+    "twin_node": {"task": str, "arm": str, "rate_factor": float, "publish_clock": bool, "cameras": bool},
+    "controller_node": {"arm": str, "task": str, "autostart": bool, "rate_hz": float, "use_sim_time": bool},
+    "actor_node": {"overrides": list, "use_sim_time": bool},
+    "teleop_node": {"arm": str, "task": str, "device": str, "rate_hz": float},
 }
 # Arguments that are not any text, with those of the launch files that are included.
 REFUSABLE = {
@@ -45,44 +36,10 @@ REFUSABLE = {
     "teleop": ["sim", "device", "rate_hz", "autostart", "cameras", "rate_factor", "use_sim_time"],
     "train": ["autostart", "cameras", "rate_factor", "use_sim_time"],
 }
-LISTENS = b"Learner of runs/of today listens on tcp://127.0.0.1:5488.\n"
-
-
-def learner_says(context, text=LISTENS):
-    """The newest learner prints something."""
-    handlers = [done.arguments[0] for done in context.done if type(done).__name__ == "RegisterEventHandler"]
-    context.visit(handlers[-1].on_stdout(SimpleNamespace(text=text)))
-
-
-def ends(context, process, code):
-    """A process ends; what that leads to, by name."""
-    before = len(context.done)
-    context.visit(process.on_exit(SimpleNamespace(returncode=code, action=process), context))
-    done = context.done[before:]
-    for timer in [action for action in done if type(action).__name__ == "TimerAction"]:
-        context.visit(timer.actions)
-    return [type(action).__name__ for action in done]
-
-
-def messages(context):
-    return [action.msg for action in context.done if type(action).__name__ == "LogInfo"]
-
-
-@pytest.fixture
-def complete(launch):
-    """A launch with everything running."""
-
-    def complete(name, **arguments):
-        context = launch(name, **COMPLETE[name] | arguments)
-        if context.processes("journeyman"):
-            learner_says(context)
-        return context
-
-    return complete
 
 
 def test_there_are_the_launch_files_that_these_tests_know():
-    assert set(FILES) == set(COMPLETE)
+    assert set(FILES) == set(STARTED)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -117,7 +74,14 @@ def test_nodes_get_parameters_that_they_declare_with_the_right_types(complete, e
         assert {key: type(value) for key, value in process.parameters.items()}.items() <= types.items()
 
 
-@pytest.mark.parametrize("node", PARAMETERS)
+NO_TELEOP = pytest.mark.xfail(
+    find_spec("robot_env.ros.teleop_node") is None, reason="there is no such node yet"
+)
+
+
+@pytest.mark.parametrize(
+    "node", [pytest.param(node, marks=NO_TELEOP) if node == "teleop_node" else node for node in PARAMETERS]
+)
 def test_the_nodes_know_their_parameters(executables, node):
     module, function = executables[node]
     source = Path(find_spec(module).origin).read_text()
@@ -152,11 +116,9 @@ def test_a_namespace_reaches_every_node(complete, name):
     ],
 )
 def test_the_transports_of_the_user_are_kept_unless_others_are_asked_for(
-    launch, name, environment, arguments, seen
+    complete, name, environment, arguments, seen
 ):
-    context = launch(name, environment, **COMPLETE[name] | arguments)
-    if context.processes("journeyman"):
-        learner_says(context)
+    context = complete(name, environment, **arguments)
     nodes = [process for process in context.started if process.executable != "journeyman"]
     assert {node.environment["FASTDDS_BUILTIN_TRANSPORTS"] for node in nodes} == {seen}
 
@@ -166,7 +128,7 @@ def test_the_transports_of_the_user_are_kept_unless_others_are_asked_for(
 )
 def test_a_wrong_argument_is_refused_before_anything_runs(ros, name, wrong):
     # launch (3.4) forgets processes that it started before an error, and leaves them running.
-    context = ros.LaunchContext(launch_configurations=COMPLETE[name] | {wrong: "nonsense"})
+    context = ros.LaunchContext(launch_configurations={"robot": "twin", "sim": "true", wrong: "nonsense"})
     with pytest.raises((RuntimeError, ValueError)):
         ros.load(FILES[name]).execute(context)
     assert context.started == []
@@ -229,10 +191,10 @@ def test_a_teleoperated_real_arm_has_no_twin(launch):
 
 def test_the_actor_waits_until_the_learner_listens_and_is_started_once(launch):
     context = launch("train")
-    learner_says(context, b"Recording demonstrations ...\n")
+    context.learner_says(b"Recording demonstrations ...\n")
     assert not context.processes("actor_node")
-    learner_says(context)
-    learner_says(context)
+    context.learner_says()
+    context.learner_says()
     assert len(context.processes("actor_node")) == 1
 
 
@@ -240,7 +202,7 @@ def test_the_actor_belongs_to_the_scope_of_its_launch_file(ros):
     context = ros.LaunchContext(launch_configurations={"robot": "twin", "namespace": "left"})
     ros.load(FILES["learn"]).execute(context)
     context.launch_configurations = {"namespace": "somebody else's"}
-    learner_says(context)
+    context.learner_says()
     assert context.processes("actor_node")[0].namespace == "left"
     assert context.launch_configurations == {"namespace": "somebody else's"}
 
@@ -257,90 +219,9 @@ def test_the_learner_says_what_the_launch_file_listens_for(launch, tmp_path):
         process.terminate()
         process.communicate(timeout=30)
     context = launch("train")
-    learner_says(context, line)
+    context.learner_says(line)
     (override,) = context.processes("actor_node")[0].parameters["overrides"]
     assert (tmp_path / override.removeprefix("run=") / "config.yaml").exists()
-
-
-@pytest.mark.parametrize("code", [1, -9, -11])
-def test_a_crashed_learner_goes_on_with_its_run(complete, code):
-    context = complete("train", overrides="seed=1")
-    assert ends(context, context.processes("journeyman")[0], code) == ["LogInfo", "TimerAction"]
-    assert context.processes("journeyman")[1].command[1:] == ["learner", "run=runs/of today"]
-    learner_says(context)
-    assert len(context.processes("actor_node")) == 1
-    ends(context, context.processes("journeyman")[1], code)
-    assert context.processes("journeyman")[2].command[1:] == ["learner", "run=runs/of today"]
-
-
-def test_a_learner_that_crashed_before_it_had_a_run_begins_again(launch):
-    context = launch("train", task="reach")
-    first = context.processes("journeyman")[0]
-    ends(context, first, 1)
-    assert context.processes("journeyman")[1].command == first.command
-    learner_says(context)
-    assert len(context.processes("actor_node")) == 1
-
-
-@pytest.mark.parametrize("code", [1, -9])
-def test_a_crashed_actor_is_respawned_by_launch(complete, code):
-    context = complete("train")
-    (actor,) = context.processes("actor_node")
-    assert actor.respawn
-    assert ends(context, actor, code) == ["LogInfo"]
-
-
-@pytest.mark.parametrize("process", ["journeyman", "actor_node"])
-def test_what_keeps_crashing_ends_the_launch(complete, process):
-    context = complete("train")
-    for _ in range(5):
-        assert "Shutdown" not in ends(context, context.processes(process)[-1], 1)
-    assert ends(context, context.processes(process)[-1], 1) == ["LogInfo", "Shutdown"]
-
-
-@pytest.mark.parametrize(("code", "why"), [(2, "wrong input"), (3, "needs a human"), (130, "interrupted")])
-@pytest.mark.parametrize("process", ["journeyman", "actor_node"])
-def test_wrong_input_a_robot_in_need_and_an_interruption_end_the_launch(complete, process, code, why):
-    context = complete("train")
-    assert ends(context, context.processes(process)[0], code) == ["LogInfo", "Shutdown"]
-    assert why in messages(context)[-1]
-
-
-def test_a_complete_run_ends_the_launch(complete):
-    context = complete("train")
-    # The actor was told to end by the learner, which still saves: the launch waits for that, and restarts nothing.
-    assert ends(context, context.processes("actor_node")[0], 0) == ["EmitEvent"]
-    event = context.done[-1].event
-    assert type(event).__name__ == "ShutdownProcess"
-    assert event.process_matcher(context.processes("actor_node")[0])
-    assert not event.process_matcher(context.processes("journeyman")[0])
-    assert ends(context, context.processes("journeyman")[0], 0) == ["LogInfo", "Shutdown"]
-
-
-def test_an_actor_that_a_learner_elsewhere_told_to_end_ends_the_launch(launch):
-    context = launch("real_robot", robot="twin", learner_address="tcp://10.0.0.5:5488")
-    assert ends(context, context.processes("actor_node")[0], 0) == ["LogInfo", "Shutdown"]
-
-
-@pytest.mark.parametrize("code", [0, 1, 2, -9])
-@pytest.mark.parametrize("name", ["real_robot", "sim_twin", "teleop"])
-def test_a_robot_side_that_ended_is_not_started_again(complete, name, code):
-    for number, process in enumerate(complete(name).started):
-        if process.executable in ("journeyman", "actor_node"):
-            continue
-        context = complete(name)
-        assert not process.respawn
-        assert ends(context, context.started[number], code) == ["LogInfo", "Shutdown"]
-        assert len(context.started) == len(STARTED[name])
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_nothing_is_restarted_while_the_launch_ends(complete, name):
-    context = complete(name)
-    context.is_shutdown = True
-    assert [ends(context, process, code) for process in context.started for code in (0, 1, -9)] == [[]] * (
-        3 * len(STARTED[name])
-    )
 
 
 @pytest.mark.parametrize(
@@ -353,7 +234,7 @@ def test_nothing_is_restarted_while_the_launch_ends(complete, name):
 def test_arguments_that_contradict_end_the_launch_with_a_reason(launch, arguments, said):
     context = launch("real_robot", robot="twin", **arguments)
     assert [process.executable for process in context.started] == ["controller_node"]
-    assert re.search(said, messages(context)[0])
+    assert re.search(said, context.messages()[0])
     assert type(context.done[-1]).__name__ == "Shutdown"
 
 

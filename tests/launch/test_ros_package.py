@@ -73,10 +73,10 @@ def test_pip_installs_one_command_and_no_files_outside_the_packages(pip_setup):
     assert not pip_setup["data_files"]
 
 
-@pytest.fixture(scope="module")
-def colcon(tmp_path_factory):
+@pytest.fixture
+def colcon(tmp_path):
     """colcon in an environment of its own, with the packages that build ROS packages."""
-    folder = tmp_path_factory.mktemp("colcon") / "venv"
+    folder = tmp_path / "venv"
     venv.create(folder, with_pip=True)
     install = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     pip = subprocess.run(
@@ -92,10 +92,10 @@ def colcon(tmp_path_factory):
     return folder / "bin/colcon"
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
+@pytest.fixture
+def source(tmp_path):
     """A workspace with a copy of what is tracked."""
-    workspace = tmp_path_factory.mktemp("workspace")
+    workspace = tmp_path / "workspace"
     for name in tracked_files():
         copy = workspace / "src/journeyman" / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -103,14 +103,13 @@ def source(tmp_path_factory):
     return workspace / "src/journeyman"
 
 
-@pytest.fixture(scope="module", params=[[], ["--symlink-install"]], ids=["copied", "linked"])
-def built(request, colcon, source):
-    """Where `colcon build` installed the package, and the environment after sourcing the workspace."""
-    base = source.parents[1] / ("linked" if request.param else "copied")
+def build(colcon, source, *options):
+    """Run `colcon build`; returns where it installed."""
+    base = source.parents[1] / ("linked" if options else "copied")
     command = [colcon, "build", "--build-base", base / "build", "--install-base", base / "install"]
     before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
     finished = subprocess.run(
-        [*map(str, command), *request.param, "--event-handlers", "console_direct+"],
+        [*map(str, command), *options, "--event-handlers", "console_direct+"],
         cwd=source.parents[1],
         env=without_ros_or_venv(),
         capture_output=True,
@@ -136,8 +135,7 @@ def run_sourced(install, *command):
     )
 
 
-@pytest.mark.slow
-def test_colcon_installs_what_ros_looks_for(built, colcon):
+def check_that_what_ros_looks_for_is_installed(built, colcon):
     share, scripts = built / "journeyman/share", built / "journeyman/lib/journeyman"
     marker = share / "ament_index/resource_index/packages/journeyman"
     assert marker.read_bytes() == b""
@@ -159,8 +157,7 @@ def test_colcon_installs_what_ros_looks_for(built, colcon):
         assert path.read_text().startswith(f"#!{colcon.parent}/python")
 
 
-@pytest.mark.slow
-def test_a_sourced_workspace_imports_the_packages_and_finds_the_prefix(built, source):
+def check_that_a_sourced_workspace_has_the_packages(built, source):
     code = "import os, sys; print(os.environ['AMENT_PREFIX_PATH'], *(__import__(n).__file__ for n in sys.argv[1:]))"
     finished = run_sourced(built, sys.executable, "-c", code, *PACKAGES)
     assert finished.returncode == 0, finished.stderr
@@ -170,8 +167,17 @@ def test_a_sourced_workspace_imports_the_packages_and_finds_the_prefix(built, so
     assert not [place for place in places if not place.startswith(str(source.parents[1]))]
 
 
-@pytest.mark.slow
-def test_an_installed_executable_runs_the_installed_code(built):
+def check_that_an_installed_executable_runs(built):
     finished = run_sourced(built, sys.executable, built / "journeyman/lib/journeyman/journeyman", "--help")
     assert finished.returncode == 0, finished.stderr
     assert "learner" in finished.stdout
+
+
+@pytest.mark.slow
+def test_colcon_builds_a_ros_package_and_leaves_the_source_as_it_was(colcon, source):
+    # One test, as each needs the environment, and tests in parallel would make one each.
+    for options in ([], ["--symlink-install"]):
+        built = build(colcon, source, *options)
+        check_that_what_ros_looks_for_is_installed(built, colcon)
+        check_that_a_sourced_workspace_has_the_packages(built, source)
+        check_that_an_installed_executable_runs(built)
