@@ -208,7 +208,7 @@ def load_description(name: str) -> RobotDescription:
     except OSError as error:
         raise InputError(f"Robot file {path} cannot be read: {error.strerror}; check the path.") from None
     except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a robot: {error}.") from None
+        raise InputError(f"{path} is not a robot: {' '.join(str(error).split())}.") from None
 
 
 def limits_for(description: RobotDescription, task: Task | None) -> SafetyLimits:
