@@ -83,14 +83,14 @@ class ArmTopics:
 
     def restart(self) -> None:
         """The scene was reset: commands from before mean nothing now."""
-        for inbox in (
-            self._pose_commands,
-            self._joint_commands,
-            self._torque_commands,
-            self._finger_commands,
-        ):
-            inbox.take()
+        self._forget_commands()
         self._width_m = self._twin.state(0.0).gripper_width_m
+
+    def release(self) -> None:
+        """End an emergency stop. What was commanded during it stays undone."""
+        if self.stopped:
+            self._forget_commands()
+            self.stopped = False
 
     def take_commands(self, is_slow_tick: bool) -> None:
         """Follow the newest commands. A command that cannot be meant is refused, and said once."""
@@ -139,6 +139,15 @@ class ArmTopics:
         if self._clock is not None:
             self._clock.publish(Clock(clock=to_time(self._world.time_ns())))
 
+    def _forget_commands(self) -> None:
+        for inbox in (
+            self._pose_commands,
+            self._joint_commands,
+            self._torque_commands,
+            self._finger_commands,
+        ):
+            inbox.take()
+
     def _follow(self, command: PoseCommand | JointCommand, *numbers: Array) -> None:
         if all(np.isfinite(part).all() for part in numbers):
             self._twin.follow(command)
@@ -149,9 +158,8 @@ class ArmTopics:
         if torque_nm.shape == (len(self._joint_names),) and np.isfinite(torque_nm).all():
             self._twin.follow_torque(torque_nm)
         else:
-            self._refuse(
-                f"effort_commands {torque_nm.tolist()} are not {len(self._joint_names)} finite torques"
-            )
+            # Without the numbers: a reason that changes would be said 500 times a second.
+            self._refuse(f"{torque_nm.size} effort_commands are not {len(self._joint_names)} finite torques")
 
     def _grip(self, message: JointState) -> None:
         fingers = joints_of(message, self._finger_names)
@@ -170,7 +178,9 @@ class ArmTopics:
     def _take_stops(self) -> None:
         for inbox in self._stops:
             for received in inbox.take():
-                if received.message.data and not self.stopped:
+                if not received.message.data:
+                    self.release()
+                elif not self.stopped:
+                    self.stopped = True
                     self._twin.hold()
                     self._logger.warning("Emergency stop: the arm holds.")
-                self.stopped = bool(received.message.data)

@@ -86,7 +86,7 @@ class TwinNode:
         return reason
 
     def _recover(self) -> str:
-        self._arm.stopped = False
+        self._arm.release()
         return ""
 
 

@@ -88,9 +88,15 @@ class TwinWorld:
     def wish(self, act: Callable[[], str]) -> str:
         """From another thread: let the physics' thread do something between two ticks; returns what it says."""
         done, answer = threading.Event(), list[str]()
+        wish = (act, done, answer)
         with self._lock:
-            self._wishes.append((act, done, answer))
-        return answer[0] if done.wait(_WISH_TIMEOUT_S) else "the physics does not answer"
+            self._wishes.append(wish)
+        if done.wait(_WISH_TIMEOUT_S):
+            return answer[0]
+        with self._lock:
+            if wish in self._wishes:  # Nobody wants it any more.
+                self._wishes.remove(wish)
+        return "the physics does not answer"
 
     def grant_wishes(self) -> None:
         """Do what was wished for."""
