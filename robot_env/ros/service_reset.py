@@ -77,15 +77,18 @@ class ServiceReset:
         return "" if result.successful else f"{self._node_name} refuses reset_seed: {result.reason}"
 
     def _wait_for_news(self, since_s: float) -> ResetResult:
-        """Until everything that is observed was measured after the reset."""
+        """Until the controller says that it follows, and everything observed was measured after the reset."""
         deadline_s = time.monotonic() + _NEWS_TIMEOUT_S
+        problem = "no news from the robot"
         while time.monotonic() < deadline_s:
             try:
                 measured_s = self._robot.observe().stamp_s
-                if min([measured_s, *(newest() for newest in self._news)]) > since_s:
+                # The answer to `enable` overtakes the status that tells of it.
+                fault = self._robot.commander.fault(time.monotonic())
+                if not fault and min([measured_s, *(newest() for newest in self._news)]) > since_s:
                     return ResetResult(True)
+                problem = fault or problem
             except RobotError as error:
-                if time.monotonic() > deadline_s:
-                    return ResetResult(False, str(error))
+                problem = str(error)
             time.sleep(_LOOK_AGAIN_S)
-        return ResetResult(False, "no news from the robot after its reset")
+        return ResetResult(False, f"after the reset, {problem}")
