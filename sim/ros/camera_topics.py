@@ -29,9 +29,14 @@ class CameraTopics:
         node: Publishes.
         cameras: Topics and sizes by the name of a camera of the model.
         world: The twin.
+
+    Raises:
+        InputError: The model has no camera of such a name.
     """
 
     def __init__(self, node: Any, cameras: dict[str, CameraTopic], world: TwinWorld) -> None:
+        for name in cameras:
+            Studio(world.twin.model, world.twin.data).camera_id(name)
         self._world = world
         self._logger = node.get_logger()
         self._publishers = {name: _Publishers(node, name, camera) for name, camera in cameras.items()}
@@ -58,8 +63,18 @@ class CameraTopics:
         self._thread.join(5.0)
 
     def _draw(self) -> None:
-        """Life of the thread. Its drawing surfaces belong to it."""
+        """Life of the thread."""
         studio = Studio(self._world.twin.model, self._snapshot)
+        try:
+            self._draw_until_closed(studio)
+        except InputError as error:
+            self._logger.error(f"No images: {error}")
+        finally:
+            # Drawing surfaces belong to this thread: the last to hold them must be it.
+            for publishers in self._publishers.values():
+                publishers.forget_camera()
+
+    def _draw_until_closed(self, studio: Studio) -> None:
         next_s = time.monotonic()
         while not self._closing:
             next_s = max(next_s + 1.0 / _RATE_HZ, time.monotonic())
@@ -68,12 +83,8 @@ class CameraTopics:
                 self._wanted.set()
                 self._taken.wait()
                 self._taken.clear()
-            try:
-                for publishers in wanted:
-                    publishers.publish(studio, self._stamp_ns)
-            except InputError as error:
-                self._logger.error(f"No images: {error}")
-                return
+            for publishers in wanted:
+                publishers.publish(studio, self._stamp_ns)
             time.sleep(max(0.0, next_s - time.monotonic()))
 
 
@@ -106,6 +117,9 @@ class _Publishers:
         if self._info.get_subscription_count():
             field_of_view_rad = self._camera.vertical_field_of_view_rad
             self._info.publish(self._stamped(_camera_info(*self._size, field_of_view_rad), stamp_ns))
+
+    def forget_camera(self) -> None:
+        self._camera = None
 
     def _stamped(self, message: Any, stamp_ns: int) -> Any:
         message.header.stamp = to_time(stamp_ns)
