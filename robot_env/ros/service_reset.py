@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from robot_env.contracts import ResetResult
-from robot_env.robot import RobotError
+from robot_env.robot import RobotUnavailableError
 from robot_env.ros.commander import ControllerCommander
 from robot_env.ros.ros2_robot import Ros2Robot
 from robot_env.ros.ros_clock import RosClock
@@ -45,15 +45,23 @@ class ServiceReset:
         self._parameters = Service(node, SetParameters, f"{self._node_name}/set_parameters")
 
     def reset(self, rng: np.random.Generator) -> ResetResult:
-        """Let the node reset the scene from a seed drawn from `rng`."""
+        """Let the node reset the scene from a seed drawn from `rng`.
+
+        Raises:
+            RobotUnavailableError: The robot, its controller or the node is not there, or does not follow.
+        """
         self._robot.stop()
-        problem = self._set_enabled(False) or self._set_seed(int(rng.integers(2**31))) or self._reset.call()
+        problem = self._set_enabled(False) or self._set_seed(int(rng.integers(2**31)))
+        answer = problem or self._reset.ask()
         # Enabled again also after a failure: disabled, the controller would protect nobody.
-        problem = self._set_enabled(True) or problem
-        if problem:
-            return ResetResult(False, problem)
+        problem = self._set_enabled(True)
+        if isinstance(answer, str) or problem:
+            raise RobotUnavailableError(answer if isinstance(answer, str) else problem)
+        if not answer.success:
+            return ResetResult(False, answer.message)
         self._robot.restart()
-        return self._wait_for_news(self._clock.now_s())
+        self._wait_for_news(self._clock.now_s())
+        return ResetResult(True)
 
     def _set_enabled(self, enabled: bool) -> str:
         from std_srvs.srv import SetBool
@@ -76,19 +84,19 @@ class ServiceReset:
         (result,) = answer.results
         return "" if result.successful else f"{self._node_name} refuses reset_seed: {result.reason}"
 
-    def _wait_for_news(self, since_s: float) -> ResetResult:
+    def _wait_for_news(self, since_s: float) -> None:
         """Until the controller says that it follows, and everything observed was measured after the reset."""
         deadline_s = time.monotonic() + _NEWS_TIMEOUT_S
-        problem = "no news from the robot"
+        problem = "There is no news from the robot after its reset."
         while time.monotonic() < deadline_s:
             try:
                 measured_s = self._robot.observe().stamp_s
                 # The answer to `enable` overtakes the status that tells of it.
                 fault = self._robot.commander.fault(time.monotonic())
                 if not fault and min([measured_s, *(newest() for newest in self._news)]) > since_s:
-                    return ResetResult(True)
+                    return
                 problem = fault or problem
-            except RobotError as error:
+            except RobotUnavailableError as error:
                 problem = str(error)
             time.sleep(_LOOK_AGAIN_S)
-        return ResetResult(False, f"after the reset, {problem}")
+        raise RobotUnavailableError(problem)

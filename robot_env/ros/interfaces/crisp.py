@@ -1,33 +1,44 @@
 """Commands for the Cartesian impedance controllers of crisp_controllers, and for whatever speaks like them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-import msgspec
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 
-from controllers.config import Config, InputError
+from controllers.braking import StopBy
+from controllers.config import Config
 from controllers.state import PoseCommand, RobotCommand, RobotState
 from robot_env.ros.description import RobotDescription
+from robot_env.ros.interfaces.parameters import read_parameters
 from robot_env.ros.messages import joint_state, pose_stamped
 
 
 class CrispConfig(Config):
-    """Topics of the controller."""
+    """Topics of the controller, and what it is stopped by.
+
+    Attributes:
+        pose_topic: geometry_msgs/PoseStamped.
+        joint_topic: sensor_msgs/JointState.
+        stop_by: `joints` where a joint target takes over from a pose at any time; crisp_controllers itself takes it for
+            the posture of the null space only, so `damping` by a target behind the arm. See `controllers.braking`.
+    """
 
     pose_topic: str = "target_pose"
     joint_topic: str = "target_joint"
+    stop_by: Literal["damping", "joints"] = "damping"
 
 
 class Crisp:
-    """Implements `robot_env.ros.interfaces.interface.CommandInterface` by `target_pose` and `target_joint`."""
+    """Implements `robot_env.ros.interfaces.interface.CommandInterface` by `target_pose` and `target_joint`.
+
+    Attributes:
+        stop_by: As configured.
+    """
 
     def __init__(self, node: Any, description: RobotDescription, config: Mapping[str, Any]) -> None:
-        try:
-            topics = msgspec.convert(dict(config), CrispConfig, strict=False)
-        except msgspec.ValidationError as error:
-            raise InputError(f"interface of robot {description.name!r}: {error}.") from None
+        topics = read_parameters(CrispConfig, config, description)
+        self.stop_by = StopBy(topics.stop_by)
         self._frame = description.base_frame
         self._names = description.joint_names
         self._pose = node.create_publisher(PoseStamped, topics.pose_topic, 1)

@@ -1,0 +1,302 @@
+"""The whole stack as processes, and each of them killed, frozen, ended: the arm comes to rest, the others go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim.registration import load
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+TASK = load("reach")
+LIMITS_RAD_S = 2.7
+RESTING_RAD_S = 0.03
+REST_WITHIN_S = 0.3
+PATIENCE_S = 60.0
+OVERRIDES = [
+    "task=reach", "robot=ros2", "demonstrations.episodes=0", "learner.start_steps=1000000", "learner.device=cpu",
+    "actor.random_steps=1000000", "actor.park_after_s=1.5", "actor.evaluate_every=0", "algorithm.config.compile=false",
+    "learner.max_environment_steps=1000000",
+]  # fmt: skip
+
+
+class Stack:
+    """Twin, controller node, learner and actor, each a process with a log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        address = f"ipc://{folder}/learner"
+        self.commands = {
+            "twin": ["twin", "--no-controller", "--no-cameras", "task=reach"],
+            "controller": ["controller", "task=reach"],
+            "learner": ["learner", *OVERRIDES, f"transport.address={address}"],
+            "actor": ["actor", *OVERRIDES, f"transport.address={address}"],
+        }
+
+    def start(self, name: str) -> None:
+        with self.log(name).open("ab") as log:
+            command = [sys.executable, "-m", "journeyman", *self.commands[name]]
+            self.processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
+        if name == "learner":  # Started again it goes on with its run.
+            wait_until(lambda: (self.folder / "runs" / "latest" / "config.yaml").exists(), "a run")
+            address = self.commands["learner"][-1]
+            self.commands["learner"] = ["learner", "run=runs/latest", address]
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def said(self, name: str) -> str:
+        return self.log(name).read_text() if self.log(name).exists() else ""
+
+    def send(self, name: str, number: int) -> None:
+        self.processes[name].send_signal(number)
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+
+class Witness:
+    """Plain rclpy: what the arm did, what it was told, what the controller said."""
+
+    def __init__(self, node: Any) -> None:
+        from diagnostic_msgs.msg import DiagnosticStatus
+        from geometry_msgs.msg import PoseStamped
+        from sensor_msgs.msg import JointState
+        from std_msgs.msg import Bool
+        from std_srvs.srv import Trigger
+
+        from robot_env.ros.runtime import Inbox
+        from robot_env.ros.services import Service
+
+        self.joints = Inbox(node, JointState, "joint_states", 5000)
+        self.poses = Inbox(node, PoseStamped, "current_pose", 5000)
+        self.commands = Inbox(node, PoseStamped, "controller/target_pose", 1000)
+        self.arm_commands = Inbox(node, PoseStamped, "target_pose", 1000)
+        self.status = Inbox(node, DiagnosticStatus, "controller/status", latched=True)
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+
+        self.stop_message = Bool
+        profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.e_stop = node.create_publisher(Bool, "e_stop", profile)
+        self.recover = Service(node, Trigger, "controller/recover")
+        self.reset_e_stop = Service(node, Trigger, "controller/reset_e_stop")
+        self.speeds: list[tuple[float, float]] = []
+        self.commanded_s: list[float] = []
+        self.arm_commanded_s: list[float] = []
+        self.outside: list[str] = []
+        self.state, self.message = "", ""
+
+    def look(self) -> None:
+        for received in self.joints.take():
+            velocity = np.array(received.message.velocity)
+            speed = float(np.abs(velocity).max())
+            self.speeds.append((stamp_s(received.message), speed))
+            if speed > LIMITS_RAD_S:
+                self.outside.append(f"joint speed {speed}")
+        low, high = np.array(TASK.workspace.min_m) - 0.03, np.array(TASK.workspace.max_m) + 0.03
+        for received in self.poses.take():
+            p = received.message.pose.position
+            position = np.array([p.x, p.y, p.z])
+            if (position < low).any() or (position > high).any():
+                self.outside.append(f"tool at {position}")
+        self.commanded_s += [stamp_s(received.message) for received in self.commands.take()]
+        self.arm_commanded_s += [stamp_s(received.message) for received in self.arm_commands.take()]
+        for received in self.status.take():
+            self.state = {v.key: v.value for v in received.message.values}["state"]
+            self.message = received.message.message
+
+    def is_moving(self) -> bool:
+        self.look()
+        return bool(self.speeds) and max(speed for _, speed in self.speeds[-50:]) > 5 * RESTING_RAD_S
+
+    def rest_time_s(self, since_s: float) -> float:
+        """Time from `since_s` to the last moment at which the arm moved."""
+        moving = [at_s for at_s, speed in self.speeds if speed > RESTING_RAD_S]
+        return max([at_s - since_s for at_s in moving], default=0.0)
+
+
+def stamp_s(message: Any) -> float:
+    return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+
+
+def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited {patience_s} s for {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        for name in stack.commands:
+            stack.start(name)
+        yield stack
+    finally:
+        stack.end()
+
+
+@pytest.fixture(scope="module")
+def witness(stack: Stack) -> Iterator[Witness]:
+    from rclpy.node import Node
+
+    from robot_env.ros.runtime import Runtime
+
+    runtime = Runtime(lambda **keywords: Node("witness", **keywords))
+    try:
+        yield Witness(runtime.node)
+    finally:
+        runtime.close()
+
+
+@pytest.fixture
+def acting(stack: Stack, witness: Witness) -> Iterator[None]:
+    """The arm follows the actor before the test; nothing left its limits during it."""
+
+    def is_acting() -> bool:
+        for name, process in stack.processes.items():
+            if process.poll() is not None:
+                pytest.fail(f"{name} ended with {process.returncode}: {stack.said(name)[-600:]}")
+        if witness.state == "fault":
+            witness.recover.call()
+        return witness.is_moving() and witness.state == "tracking"
+
+    wait_until(is_acting, "the arm to follow the actor")
+    witness.speeds.clear()
+    witness.outside.clear()
+    witness.commanded_s.clear()
+    witness.arm_commanded_s.clear()
+    wait_until(lambda: witness.is_moving() and len(witness.commanded_s) > 3, "commands")
+    yield
+    witness.look()
+    assert not witness.outside
+
+
+def watch(witness: Witness, duration_s: float) -> None:
+    end_s = time.monotonic() + duration_s
+    while time.monotonic() < end_s:
+        witness.look()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+def test_an_actor_that_goes_leaves_the_arm_at_rest(
+    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+) -> None:
+    stack.send("actor", number)
+    watch(witness, 1.2)
+    assert witness.rest_time_s(witness.commanded_s[-1]) < REST_WITHIN_S
+    assert witness.state == "idle"
+    if number == signal.SIGSTOP:
+        stack.send("actor", signal.SIGCONT)
+        return
+    code = stack.processes["actor"].wait(PATIENCE_S)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    stack.start("actor")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+def test_a_learner_that_goes_lets_the_arm_be_parked(
+    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+) -> None:
+    stack.send("learner", number)
+    wait_until(lambda: not witness.is_moving() and witness.state == "idle", "the actor to park the arm")
+    assert witness.rest_time_s(witness.commanded_s[-1]) < REST_WITHIN_S
+    assert stack.processes["actor"].poll() is None
+    if number == signal.SIGSTOP:
+        stack.send("learner", signal.SIGCONT)
+        return
+    assert stack.processes["learner"].wait(PATIENCE_S) in (-signal.SIGKILL, 130)
+    stack.start("learner")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+def test_a_controller_that_goes_leaves_the_arm_at_rest(
+    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+) -> None:
+    said = len(stack.said("actor"))
+    stack.send("controller", number)
+    watch(witness, 1.2)
+    assert witness.rest_time_s(witness.arm_commanded_s[-1]) < REST_WITHIN_S
+    wait_until(lambda: "controller" in stack.said("actor")[said:], "the actor to say what happened")
+    if number == signal.SIGSTOP:
+        stack.send("controller", signal.SIGCONT)
+        return
+    code = stack.processes["controller"].wait(PATIENCE_S)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    stack.start("controller")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+def test_without_the_arm_the_controller_waits_for_a_human(
+    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+) -> None:
+    said = len(stack.said("actor"))
+    stack.send("twin", number)
+
+    def is_fault() -> bool:
+        witness.look()
+        return witness.state == "fault"
+
+    wait_until(is_fault, "the fault")
+    assert "joint_states" in witness.message
+    wait_until(lambda: "joint_states" in stack.said("actor")[said:], "the actor to say what happened")
+    if number == signal.SIGSTOP:
+        stack.send("twin", signal.SIGCONT)
+    else:
+        code = stack.processes["twin"].wait(PATIENCE_S)
+        assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+        stack.start("twin")
+    witness.speeds.clear()
+    wait_until(lambda: bool(witness.look() or witness.speeds), "the arm to be back")
+    watch(witness, 1.0)
+    assert witness.state == "fault"  # Nothing recovers by itself.
+    resumed_s = witness.speeds[0][0]
+    assert witness.rest_time_s(resumed_s) < REST_WITHIN_S
+
+
+def test_an_emergency_stop_outlives_every_process(stack: Stack, witness: Witness, acting: None) -> None:
+    witness.e_stop.publish(witness.stop_message(data=True))
+
+    def is_stopped() -> bool:
+        witness.look()
+        return witness.state == "e_stop"
+
+    wait_until(is_stopped, "the emergency stop")
+    watch(witness, 0.5)
+    for name in ("actor", "learner", "controller", "twin"):
+        stack.send(name, signal.SIGKILL)
+        stack.processes[name].wait()
+        if name == "controller":
+            witness.state = ""
+        stack.start(name)
+        wait_until(is_stopped, f"the latch after {name} was started again")
+        witness.look()
+        witness.speeds.clear()
+        watch(witness, 1.0)
+        assert not any(speed > RESTING_RAD_S for _, speed in witness.speeds[100:])
+    assert witness.reset_e_stop.call() != ""  # Somebody still says so.
+    witness.e_stop.publish(witness.stop_message(data=False))
+    wait_until(lambda: witness.reset_e_stop.call() == "", "the release")
+
+
+def test_no_process_aborted(stack: Stack, witness: Witness, acting: None) -> None:
+    for name in ("actor", "learner", "controller", "twin"):
+        stack.send(name, signal.SIGTERM)
+    codes = {name: process.wait(PATIENCE_S) for name, process in stack.processes.items()}
+    assert codes == {"actor": 0, "learner": 130, "controller": 0, "twin": 0}
+    assert "Traceback" not in "".join(stack.said(name) for name in stack.commands)
+    assert os.environ["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"
