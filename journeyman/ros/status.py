@@ -17,6 +17,7 @@ from robot_env.ros.runtime import Runtime
 
 _PERIOD_S = 1.0
 _PARK_TIMEOUT_S = 5.0
+_LAST_WORDS_TIMEOUT_S = 2.0
 _LEVELS = {
     ActorState.PAUSED: DiagnosticStatus.WARN,
     ActorState.PARKED: DiagnosticStatus.WARN,
@@ -77,7 +78,7 @@ class Surface(Observer):
         self._actor: Actor | None = None
         self._client: ActorClient | None = None
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._silent = False
         self._last_event = ""
         self._events: deque[str] = deque()
         self._reports: deque[dict[str, Any]] = deque()
@@ -99,11 +100,12 @@ class Surface(Observer):
         self._news.trigger()
 
     def close(self) -> None:
-        """Say the last; nobody waits any more."""
+        """Say the last, which shutting the node down could swallow; nobody waits for the robot any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._news.trigger()
+            self._news.trigger()
+            self._changed.wait_for(lambda: self._silent, _LAST_WORDS_TIMEOUT_S)
 
     def on_state(self, state: ActorState) -> None:
         """Wake who waits for it, and let it be published."""
@@ -133,6 +135,7 @@ class Surface(Observer):
         actor, client = self._actor, self._client
         if actor is None or client is None:
             return
+        is_last = self._closed  # Read first: nothing noted before `close` is left out below.
         log = self._node.get_logger()
         while self._events:
             text = self._events.popleft()
@@ -144,6 +147,9 @@ class Surface(Observer):
             self._last_episode = make_episode_status(self._name, actor.name, self._reports.popleft())
             self._episode.publish(self._last_episode)
         self._status.publish(self._make_status(actor, client))
+        with self._changed:
+            self._silent = is_last
+            self._changed.notify_all()
 
     def _speak_regularly(self) -> None:
         self._speak()
