@@ -32,6 +32,7 @@ Array = NDArray[np.float64]
 SLOW_EVERY = 5
 """Ticks of 2 ms between two messages of every topic but the joint states: 100 Hz."""
 _COMMAND_DEPTH = 1
+_LOG_PERIOD_S = 1.0
 
 
 class ArmTopics:
@@ -93,7 +94,7 @@ class ArmTopics:
             self.stopped = False
 
     def take_commands(self, is_slow_tick: bool) -> None:
-        """Follow the newest commands. A command that cannot be meant is refused, and said once."""
+        """Follow the newest commands. A command that cannot be meant is refused, and that is said."""
         if is_slow_tick:
             self._take_stops()
         if self.stopped:
@@ -173,7 +174,7 @@ class ArmTopics:
     def _refuse(self, reason: str) -> None:
         if reason != self._refused:
             self._refused = reason
-            self._logger.warning(f"Refused: {reason}.")
+            self._logger.warning(f"Refused: {reason}.", throttle_duration_sec=_LOG_PERIOD_S)
 
     def _take_stops(self) -> None:
         for inbox in self._stops:

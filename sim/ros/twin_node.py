@@ -12,7 +12,7 @@ from typing import Any
 from controllers.config import InputError
 from robot_env.realtime import prefer_control_loop
 from robot_env.ros.description import load_description
-from robot_env.ros.runtime import Runtime
+from robot_env.ros.runtime import Runtime, require_ros
 from sim.ros.world import TwinWorld, find_task
 
 _PARAMETERS = {
@@ -45,7 +45,8 @@ class TwinNode:
         node = self._node = runtime.node
         values = {name: node.get_parameter(name).value for name in _PARAMETERS}
         description = load_description(values["arm"])
-        self.world = TwinWorld(find_task(values["task"]), values["rate_factor"], values["publish_clock"])
+        rate_factor = _number("rate_factor", values["rate_factor"])
+        self.world = TwinWorld(find_task(values["task"]), rate_factor, values["publish_clock"])
         self._arm = ArmTopics(node, description, self.world)
         self._cameras = CameraTopics(node, description.cameras, self.world) if values["cameras"] else None
         node.create_service(Trigger, "~/reset", lambda _, answer: self._answer(answer, self._reset))
@@ -100,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        runtime = Runtime(_make_node, sys.argv[1:] if arguments is None else arguments)
+        runtime = _make_runtime(sys.argv[1:] if arguments is None else arguments)
     except InputError as error:
         print(f"twin_node: {error}", file=sys.stderr)
         return 2
@@ -117,13 +118,36 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _make_runtime(arguments: list[str]) -> Runtime:
+    """The node on its thread.
+
+    Raises:
+        InputError: The arguments of ROS, or the types of parameters in them, cannot be used.
+    """
+    require_ros()
+    from rclpy.exceptions import ParameterException
+
+    try:
+        return Runtime(_make_node, arguments)
+    except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
+        raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
+
+
 def _make_node(**keywords: Any) -> Any:
+    from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
 
     node = Node("twin", **keywords)
     for name, value in _PARAMETERS.items():
-        node.declare_parameter(name, value)
+        # Dynamic: people write 2 as well as 2.0.
+        node.declare_parameter(name, value, ParameterDescriptor(dynamic_typing=isinstance(value, float)))
     return node
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise InputError(f"Parameter {name} is {value!r}, but must be a number.")
 
 
 if __name__ == "__main__":

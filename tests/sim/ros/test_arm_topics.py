@@ -276,6 +276,19 @@ def test_a_command_that_cannot_be_meant_does_not_move_the_arm_and_is_said_once(
     assert complaint in said
 
 
+def test_many_kinds_of_bad_commands_do_not_flood_the_log(rig, capfd, wait_until):
+    errors, began_s = [], time.monotonic()
+
+    def is_refused():
+        rig.command("pose", pose(rig, frame="world"))
+        rig.command("torque", torques(*[1.0] * 6))
+        errors.append(capfd.readouterr().err)
+        return len(errors) > 100
+
+    wait_until(is_refused)
+    assert 1 <= "".join(errors).count("Refused") <= 2.0 + time.monotonic() - began_s
+
+
 def test_a_command_for_other_joints_only_is_none_for_this_arm(rig, capfd):
     start = rig.state
     rig.command("joint", joints(["left_wheel"], [1.0]), ticks=10)
