@@ -45,7 +45,7 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
     missing = [number for number in range(episodes) if not _path(folder, number).exists()]
     if not missing:
         return
-    env = make_env(config)
+    env = make_env(_demonstrator(config))
     if not isinstance(env.scene, TwinScene):
         raise InputError(
             f"Robot {config.robot.name!r} has no scripted expert: only the twin knows where everything is; give "
@@ -57,6 +57,15 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
             _record_success(env, env.scene, config, folder, number)
     finally:
         env.close()
+
+
+def _demonstrator(config: RunConfig) -> RunConfig:
+    """The configuration with the robot that the scripted expert acts on. A real arm has none."""
+    robot = config.robot
+    if robot.demonstrator is None or robot.provenance != "twin":
+        return config
+    robot = msgspec.structs.replace(robot, factory=robot.demonstrator, config={})
+    return msgspec.structs.replace(config, robot=robot)
 
 
 def _path(folder: Path, number: int) -> Path:

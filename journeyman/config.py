@@ -31,6 +31,8 @@ class RobotConfig(Config):
         name: For people and reports.
         factory: Dotted path of a function `(task, config, render) -> RobotEnv`.
         config: Parameters of the robot, read strictly by the factory.
+        demonstrator: Factory of the environment in which the scripted expert records demonstrations; the robot's own
+            if null.
         provenance: What its transitions are marked with.
         simulated_time: Whether time passes only while the environment steps, so that waiting costs nothing.
     """
@@ -38,6 +40,7 @@ class RobotConfig(Config):
     name: str
     factory: str
     config: dict[str, Any] = {}
+    demonstrator: str | None = None
     provenance: Literal["robot", "twin"] = "twin"
     simulated_time: bool = False
 

@@ -9,7 +9,7 @@ from controllers.limits import JointLimits
 from controllers.state import JointCommand, RobotState
 from robot_env.clock import Rate
 from robot_env.contracts import ResetResult
-from robot_env.robot import Robot, RobotError
+from robot_env.robot import Robot, RobotError, RobotUnavailableError
 
 
 class JointResetConfig(Config):
@@ -78,9 +78,16 @@ class JointReset:
         self._home_rad = home_rad
 
     def reset(self, rng: np.random.Generator) -> ResetResult:
-        """Move home. Nothing about it is random."""
+        """Move home. Nothing about it is random.
+
+        Raises:
+            RobotUnavailableError: The robot went away meanwhile.
+        """
         try:
             return self._move_home()
+        except RobotUnavailableError:
+            self._robot.stop()
+            raise
         except RobotError as error:
             return self._stopped(str(error))
 

@@ -15,7 +15,7 @@ from agent.config import InputError
 from controllers.config import InputError as RobotSideInputError
 from journeyman.process import on_stop
 from robot_env.robot import RobotError
-from robot_env.ros.runtime import Runtime
+from robot_env.ros.runtime import Runtime, share_arguments
 
 
 def main(args: list[str] | None = None) -> int:
@@ -29,6 +29,7 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     try:
         runtime = Runtime(_make_node, arguments)
+        share_arguments(arguments)  # The robot of the actor is a node of its own, in the same namespace.
         try:
             _act(runtime, _overrides(runtime.node, arguments))
         finally:

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from controllers.config import InputError
 
 _WHEELS = "ros_wheels_bootstrapper"  # Comes with every wheel of ROS 2 on the package index.
+_RCLPY = ("lib/python*/site-packages/rclpy", "lib/python*/dist-packages/rclpy", "local/lib/python*/*-packages/rclpy")
 _JOIN_TIMEOUT_S = 5.0
 
 Message = TypeVar("Message")
@@ -23,10 +24,12 @@ def require_ros() -> None:
             libraries would be loaded at random.
     """
     wheels = importlib.util.find_spec(_WHEELS)
-    sourced = os.environ.get("AMENT_PREFIX_PATH", "")
+    # A workspace that colcon built with the wheels is in this path, too; it holds no rclpy.
+    prefixes = filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    sourced = next((p for p in prefixes if any(any(Path(p).glob(place)) for place in _RCLPY)), None)
     if wheels is not None and sourced:
         raise InputError(
-            f"ROS 2 is here twice: sourced from {sourced.split(os.pathsep)[0]}, and as wheels in "
+            f"ROS 2 is here twice: sourced from {sourced}, and as wheels in "
             f"{Path(str(wheels.origin)).parents[1]}; use a shell where it is not sourced, or an environment without "
             "the ros extra (pip uninstall ros-rclpy ros-wheels-bootstrapper)."
         )
@@ -34,6 +37,25 @@ def require_ros() -> None:
         raise InputError(
             "There is no rclpy here: source your ROS 2 (Humble or newer), or pip install 'journeyman[ros]'."
         )
+
+
+_process_arguments: list[str] = []
+
+
+def share_arguments(arguments: Sequence[str]) -> None:
+    """Let later nodes of this process that are given no arguments have these: namespace and remappings.
+
+    Args:
+        arguments: Of the process. What renames its own node is left out.
+    """
+    names = ("__node:=", "__name:=")
+    kept = [a for a in arguments if not a.startswith(names)]
+    # `-r` before what was left out must go with it.
+    _process_arguments[:] = [
+        a
+        for a, after in zip(kept, [*kept[1:], ""], strict=True)
+        if not (a in ("-r", "--remap") and after[:1] in ("", "-"))
+    ]
 
 
 class Runtime:
@@ -44,7 +66,7 @@ class Runtime:
 
     Args:
         make_node: Called with keyword arguments for `rclpy.node.Node` (its context); returns the node.
-        arguments: ROS arguments such as `--ros-args -r __ns:=/left`.
+        arguments: ROS arguments such as `--ros-args -r __ns:=/left`; those of `share_arguments` if empty.
 
     Attributes:
         node: The node. Subscriptions in an `Inbox` are never touched by the thread.
@@ -59,7 +81,9 @@ class Runtime:
         self._rclpy = rclpy
         self._context = rclpy.Context()
         rclpy.init(
-            args=list(arguments), context=self._context, signal_handler_options=SignalHandlerOptions.NO
+            args=list(arguments or _process_arguments),
+            context=self._context,
+            signal_handler_options=SignalHandlerOptions.NO,
         )
         self._closed = False
         self._failure: BaseException | None = None

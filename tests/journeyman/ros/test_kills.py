@@ -252,8 +252,8 @@ def test_without_the_arm_the_controller_waits_for_a_human(
         return witness.state == "fault"
 
     wait_until(is_fault, "the fault")
-    assert "joint_states" in witness.message
-    wait_until(lambda: "joint_states" in stack.said("actor")[said:], "the actor to say what happened")
+    assert "stale" in witness.message
+    wait_until(lambda: "stale" in stack.said("actor")[said:], "the actor to say what happened")
     if number == signal.SIGSTOP:
         stack.send("twin", signal.SIGCONT)
     else:

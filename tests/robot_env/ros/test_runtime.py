@@ -45,9 +45,16 @@ def latched():
     return QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def pretend(monkeypatch, *, wheels, sourced):
+@pytest.fixture
+def jazzy(tmp_path):
+    """A ROS installation, as far as its folders."""
+    (tmp_path / "jazzy" / "lib" / "python3.12" / "site-packages" / "rclpy").mkdir(parents=True)
+    return tmp_path / "jazzy"
+
+
+def pretend(monkeypatch, jazzy, *, wheels, sourced):
     if sourced:
-        monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy:/home/me/workspace")
+        monkeypatch.setenv("AMENT_PREFIX_PATH", f"/home/me/workspace:{jazzy}")
     else:
         monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     name, module = "ros_wheels_bootstrapper", None
@@ -58,35 +65,35 @@ def pretend(monkeypatch, *, wheels, sourced):
 
 
 @pytest.mark.parametrize(("wheels", "sourced"), [(True, False), (False, True)])
-def test_one_ros_is_enough(monkeypatch, wheels, sourced):
+def test_one_ros_is_enough(monkeypatch, jazzy, wheels, sourced):
     from robot_env.ros.runtime import require_ros
 
-    pretend(monkeypatch, wheels=wheels, sourced=sourced)
+    pretend(monkeypatch, jazzy, wheels=wheels, sourced=sourced)
     require_ros()
 
 
-def test_two_ros_are_refused_before_anything_of_them_is_loaded(monkeypatch):
+def test_two_ros_are_refused_before_anything_of_them_is_loaded(monkeypatch, jazzy):
     from robot_env.ros.runtime import Runtime
 
-    pretend(monkeypatch, wheels=True, sourced=True)
+    pretend(monkeypatch, jazzy, wheels=True, sourced=True)
     with pytest.raises(InputError, match="ROS 2 is here twice") as caught:
         Runtime(lambda **_: pytest.fail("a node was made"))
-    assert "sourced from /opt/ros/jazzy, and as wheels in /venv/site-packages" in str(caught.value)
+    assert f"sourced from {jazzy}, and as wheels in /venv/site-packages" in str(caught.value)
     assert "pip uninstall" in str(caught.value)
 
 
-def test_a_sourced_ros_beside_the_wheels_is_refused_by_the_program(run_process):
+def test_a_sourced_ros_beside_the_wheels_is_refused_by_the_program(run_process, jazzy):
     code = "from robot_env.ros.runtime import require_ros; require_ros()"
-    with run_process("-c", f"import os; os.environ['AMENT_PREFIX_PATH'] = '/opt/ros/humble'; {code}") as one:
+    with run_process("-c", f"import os; os.environ['AMENT_PREFIX_PATH'] = '{jazzy}'; {code}") as one:
         assert one.wait(60) == 1
     with run_process("-c", code) as other:
         assert other.wait(60) == 0
 
 
-def test_no_ros_at_all_says_how_to_get_it(monkeypatch):
+def test_no_ros_at_all_says_how_to_get_it(monkeypatch, jazzy):
     from robot_env.ros.runtime import require_ros
 
-    pretend(monkeypatch, wheels=False, sourced=False)
+    pretend(monkeypatch, jazzy, wheels=False, sourced=False)
     monkeypatch.setitem(sys.modules, "rclpy", None)
     with pytest.raises(InputError, match=r"There is no rclpy here: .*pip install 'journeyman\[ros\]'"):
         require_ros()
@@ -224,3 +231,26 @@ def test_a_best_effort_inbox_hears_reliable_publishers_and_a_reliable_one_loses_
     for _ in range(100):
         publisher.publish(bool_type(data=True))
     wait_until(lambda: taken.extend(inbox.take()) or len(taken) == 100)
+
+
+def test_nodes_without_arguments_share_namespace_and_remappings_of_the_process(monkeypatch):
+    from rclpy.node import Node
+    from std_msgs.msg import Bool
+
+    from robot_env.ros import runtime as module
+
+    monkeypatch.setattr(module, "_process_arguments", [])
+    module.share_arguments(["--ros-args", "-r", "__node:=actor", "-r", "__ns:=/left", "-r", "a:=b"])
+    runtime = module.Runtime(lambda **keywords: Node("robot", **keywords))
+    try:
+        assert runtime.node.get_fully_qualified_name() == "/left/robot"
+        assert module.Inbox(runtime.node, Bool, "a").topic == "/left/b"
+    finally:
+        runtime.close()
+
+
+def test_a_workspace_without_rclpy_is_no_second_ros(monkeypatch, tmp_path):
+    from robot_env.ros.runtime import require_ros
+
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    require_ros()
