@@ -72,7 +72,7 @@ def make_ros2(task: Task, config: Mapping[str, Any], render: bool = False) -> Ro
     robot.add(scene)
     cameras = {name: _camera(robot, name, wanted) for name, wanted in task.cameras.items()}
     reward = _reward(task, chosen, robot, scene)
-    reset = _reset(chosen, robot, scene, reward)
+    reset = _reset(chosen, robot, scene, reward, cameras)
     ages = robot.ages | {f"{name}_image": camera.ages for name, camera in cameras.items()}
     ages |= {f"{name}_image_to_joints": camera.skew for name, camera in cameras.items()}
     return RobotEnv(
@@ -112,7 +112,13 @@ def _reward(task: Task, config: Ros2Config, robot: Ros2Robot, scene: TrackedObje
     return GoalPoseReward(task, names, config.goal_pose)
 
 
-def _reset(config: Ros2Config, robot: Ros2Robot, scene: TrackedObjects, reward: RewardModel) -> ResetPolicy:
+def _reset(
+    config: Ros2Config,
+    robot: Ros2Robot,
+    scene: TrackedObjects,
+    reward: RewardModel,
+    cameras: Mapping[str, Ros2Camera],
+) -> ResetPolicy:
     description = robot.description
     if config.reset == "joint":
         home = JointResetConfig(
@@ -120,7 +126,7 @@ def _reset(config: Ros2Config, robot: Ros2Robot, scene: TrackedObjects, reward: 
             speed_fraction=config.reset_speed_fraction,
         )
         return JointReset(robot, home, description.safety.joints)
-    news = [lambda: scene.measured_s]
+    news = [lambda: scene.measured_s, *(camera.news_s for camera in cameras.values())]
     if isinstance(reward, SuccessTopic):
         news.append(reward.news_s)
     reset = ServiceReset(robot, config.reset_node, news)

@@ -75,6 +75,23 @@ class Ros2Camera:
             RobotUnavailableError: There is none, it is too old or from the future, or of another size or kind; the
                 message names the topic.
         """
+        image, age_s = self._require()
+        self.ages.add(age_s)
+        if self._robot.last_state is not None:
+            self.skew.add(abs(self.measured_s - self._robot.last_state.stamp_s))
+        return image
+
+    def news_s(self) -> float:
+        """When the freshest frame was taken, on the robot's clock.
+
+        Raises:
+            RobotUnavailableError: As `read`.
+        """
+        self._require()
+        return self.measured_s
+
+    def _require(self) -> tuple[Image, float]:
+        """The freshest frame and its age."""
         assert self._inbox is not None  # The robot is connected before anything is read.
         for received in self._inbox.take():
             self._look_at(received.message)
@@ -96,10 +113,7 @@ class Ros2Camera:
             raise RobotUnavailableError(
                 f"{topic} is stamped {-age_s:.3f} s in the future: synchronise the machines' clocks (chrony)."
             )
-        self.ages.add(age_s)
-        if self._robot.last_state is not None:
-            self.skew.add(abs(self.measured_s - self._robot.last_state.stamp_s))
-        return self._image
+        return self._image, age_s
 
     def _look_at(self, message: Any) -> None:
         """Take the image of a message."""
