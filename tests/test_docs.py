@@ -180,6 +180,7 @@ def test_the_ros_robot_of_the_example_loads_and_reaches_its_workspace(tmp_path: 
     assert (position_m > low).all()
     assert (position_m < high).all()
     solver = InverseKinematics(kinematics.model, kinematics.site_name)
-    for corner in (position_m + [0.05, 0.05, 0.05], position_m - [0.05, 0.05, 0.05]):
+    for offset_m in (0.05, -0.05):
+        corner = position_m + offset_m
         joints = solver.solve(corner, quaternion, home)
         assert kinematics.pose(joints)[0] == pytest.approx(corner, abs=1e-3)
