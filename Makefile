@@ -26,7 +26,7 @@ install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
 
 # Stamps, so that only a change of what is to be installed installs again.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	@$(BOOTSTRAP) venv "$(VENV)"
 	@$(BOOTSTRAP) install "$(VENV)"
 	@touch "$@"
