@@ -59,6 +59,8 @@ class LiveView:
         for entry in self._take_in():
             if entry["kind"] == "evaluation":
                 self.message(_evaluation_line(entry))
+            elif entry["kind"] == "fault":
+                self.message(f"{entry['actor']} waits: {entry['message']}")
         if self._live:
             self._live.update(Group(self._progress, self._table()))
         elif time.monotonic() - self._last_line_s > _LINE_EVERY_S:

@@ -77,7 +77,7 @@ class ControlLoop:
         self.control = ArmControl(limits, _DDS_PROCESS_BYTES if tells_process else 0, max_lateness_s, stop_by)
         self.wrench_zero = WrenchZero()
         self.lock = threading.RLock()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._clock = clock
         self._stop = stop
         self._rate_hz = rate_hz
@@ -123,7 +123,7 @@ class ControlLoop:
 
     def _run(self, rate: Rate) -> None:
         try:
-            if not prefer_control_loop():
+            if not prefer_control_loop(beside_the_arm=True):
                 self._logger.info("No real-time permission: the control loop runs at ordinary priority.")
             while not self._ending.is_set():
                 self._wait_and_tick(rate)
@@ -132,7 +132,7 @@ class ControlLoop:
             give_up_s = time.monotonic() + _LONGEST_STOP_S
             while not self.control.at_rest and time.monotonic() < give_up_s:
                 self._wait_and_tick(rate)
-        except Exception as error:
+        except BaseException as error:  # Every kind: the process must not live on without this thread.
             self.failure = error
 
     def _wait_and_tick(self, rate: Rate) -> None:
