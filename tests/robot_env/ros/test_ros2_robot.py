@@ -270,8 +270,9 @@ def test_connect_names_what_is_missing_and_sends_nothing(make_robot, direct, arm
         robot.observe()
 
 
-def test_two_ros_at_once_are_refused_before_anything_starts(make_robot, direct, monkeypatch):
-    monkeypatch.setenv("AMENT_PREFIX_PATH", "/opt/ros/jazzy")
+def test_two_ros_at_once_are_refused_before_anything_starts(make_robot, direct, monkeypatch, tmp_path):
+    (tmp_path / "lib" / "python3" / "site-packages" / "rclpy").mkdir(parents=True)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
     robot = make_robot(direct)
     with pytest.raises(InputError, match="ROS 2 is here twice"):
         robot.connect()
