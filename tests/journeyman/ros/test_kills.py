@@ -124,7 +124,9 @@ class Witness:
     def rest_time_s(self, since_s: float) -> float:
         """Time from `since_s` to the last moment at which the arm moved."""
         moving = [at_s for at_s, speed in self.speeds if speed > RESTING_RAD_S]
-        return max([at_s - since_s for at_s in moving], default=0.0)
+        rest_s = max([at_s - since_s for at_s in moving], default=0.0)
+        print(f"at rest after {rest_s:.3f} s")
+        return rest_s
 
 
 def stamp_s(message: Any) -> float:
