@@ -114,7 +114,9 @@ class Source(Generic[Value]):
         if self.value is None:
             publishers = self._inbox.publishers()
             found = self._others or (
-                f"has {publishers} publishers, but none that sends this" if publishers else "has no publisher"
+                f"has publishers ({publishers}), but none that sends this"
+                if publishers
+                else "has no publisher"
             )
             raise RobotError(
                 f"No {self._type_name} has come on {self.topic}, which {found}: {self._hint}, or correct the robot's "
