@@ -106,7 +106,7 @@ class ArmControl:
         )
         self._stopped_s = -np.inf
         self._width_m: float | None = None
-        self._now_s = self._heard_s = self._sent_s = self._interval_s = 0.0
+        self._now_s = self._sent_s = self._interval_s = 0.0
         self._measured: RobotState | None = None
         self._followed: RobotCommand | None = None
         self._brake: Brake | None = None  # Of what is held.
@@ -242,7 +242,7 @@ class ArmControl:
     def _receive(self, message: Incoming) -> None:
         self._commanders.hear(message.stream, message.publisher, self._now_s, alone=message.alone)
         conflict = self._commanders.conflict(self._now_s)
-        if conflict and self._enabled:
+        if conflict:
             self._refusals["second_commander"] += 1
             self._latch(f"{conflict}: stop all but one")
         if self._fault or self._e_stop or not self._enabled:
@@ -259,7 +259,6 @@ class ArmControl:
             self._refusals["gripper_width"] += self._width_m != command.width_m
         else:
             self._followed, self._brake = replace(command, stamp_s=min(command.stamp_s, self._now_s)), None
-            self._heard_s = self._now_s
 
     def _judge(self, message: Incoming) -> tuple[str, str]:
         """Name and description of what is wrong with a command; empty if nothing is."""
@@ -283,10 +282,9 @@ class ArmControl:
 
     def _notice_silence(self) -> None:
         limit_s = self._limits.max_command_age_s
-        if self._followed is not None:
-            silence_s = self._now_s - min(self._followed.stamp_s, self._heard_s)
-            if silence_s > limit_s:
-                self._let_go(f"stopped: no command for {limit_s:.2f} s")
+        # By its stamp, which was made no later than its arrival: so this is by the time of arrival, too.
+        if self._followed is not None and self._now_s - self._followed.stamp_s > limit_s:
+            self._let_go(f"stopped: no command for {limit_s:.2f} s")
 
     def _target(self) -> RobotCommand | None:
         """What is followed or held, after the safety filter."""

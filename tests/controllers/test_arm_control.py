@@ -240,6 +240,16 @@ def test_a_stamp_that_stays_new_is_silence_when_nothing_comes():
     assert arm.control.state is State.IDLE
 
 
+def test_a_command_that_was_long_on_its_way_is_followed_for_the_rest_of_its_time():
+    arm = Arm()
+    arm.tick()
+    arm.tick(arm.pose((0.0, 0.3, 0.0), age_s=0.08))
+    assert arm.control.state is State.TRACKING
+    arm.ticks(3)
+    assert arm.control.state is State.IDLE
+    assert arm.control.hits["stale_command"] == 0
+
+
 BAD = {
     "bad_command": [
         lambda a: a.pose((math.nan, 0.0, 0.0)),
@@ -380,6 +390,15 @@ def test_without_a_measurement_to_trust_nothing_is_sent_and_a_human_must_recover
     assert arm.control.state is State.TRACKING
 
 
+def test_an_arm_that_was_moved_unseen_is_held_where_it_is_found():
+    arm = Arm()
+    arm.ticks(5)
+    arm.trouble = "no state"
+    arm.tick()
+    arm.trouble, arm.position_m = "", near_home(0.1, 0.1, 0.0)
+    assert_allclose(arm.tick().ee_position_m, near_home(0.1, 0.1, 0.0))
+
+
 def test_the_first_measurement_may_be_bad():
     arm = Arm()
     arm.changes = NOT_TRUSTED[0]
@@ -405,6 +424,16 @@ def test_a_joint_that_is_too_fast_is_held_and_latched():
     arm.changes = {}
     arm.ticks(5)
     assert arm.control.recover() == ""
+
+
+def test_after_an_overspeed_the_arm_is_held_where_it_was_seen():
+    arm = Arm()
+    arm.ticks(30, lambda a: a.pose((0.0, 0.39, 0.0)))
+    arm.changes = {"joint_velocity_rad_s": np.full(7, 2.2)}
+    seen = arm.position_m
+    arm.tick(arm.pose((0.0, 0.39, 0.0)))
+    arm.changes = {}
+    assert_allclose(arm.ticks(50)[-1].ee_position_m, seen)
 
 
 def test_a_loop_that_was_held_up_trusts_itself_no_longer():
@@ -442,17 +471,19 @@ def test_what_could_not_be_sent_is_not_where_the_arm_is_held():
 
 def test_a_hold_that_cannot_be_sent_is_a_fault():
     arm = Arm()
-    arm.tick()
+    arm.ticks(3)
     arm.control.refuse_sent("unreachable", "no inverse kinematics")
     assert arm.control.state is State.FAULT
 
 
 def test_an_emergency_stop_wins_over_everything_until_it_is_released():
     arm = Arm()
-    sweep(arm)
+    arm.ticks(25, lambda a: a.pose((0.0, 0.35, 0.0)))
     arm.e_stop = "the button"
     arm.tick(arm.pose((0.0, 0.35, 0.0)))
     assert (arm.control.state, arm.control.message) == (State.E_STOP, "the button")
+    told = [command.ee_position_m for command in arm.ticks(50, lambda a: a.pose((0.0, 0.35, 0.0)))]
+    assert_allclose(told[5:], [told[5]] * 45)  # It does not wait for silence, and follows nobody.
     for act in (arm.control.stop, arm.control.recover, arm.control.restart):
         act()
         arm.tick(arm.pose())
@@ -496,8 +527,9 @@ def test_disabled_it_sends_nothing_and_forgets_everything():
     assert arm.control.state is State.DISABLED
     # Whatever else moves the arm is not ours to judge.
     arm.changes = NOT_TRUSTED[0]
-    arm.tick(Incoming("topic", BOB, arm.pose()))
+    arm.tick(Incoming("topic", BOB, arm.pose()), arm.pose(age_s=9.0))
     arm.changes = {}
+    assert arm.control.hits["stale_command"] == 0
     arm.position_m = near_home(-0.1, 0.1, 0.0)
     arm.tick()
     assert arm.control.enable(True) == ""
