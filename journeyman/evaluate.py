@@ -16,6 +16,7 @@ from journeyman.learner import split_run
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
 from robot_env.env import RobotEnv
+from robot_env.realtime import prefer_control_loop
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,6 +58,8 @@ def evaluate_newest(
         raise InputError(f"Run {directory.path} has no checkpoint yet: train it first.")
     weights, values = load_policy(path)
     torch.set_num_threads(1)
+    if not config.robot.simulated_time:
+        prefer_control_loop()
     spec = make_spec(env)
     policy = make_policy(config.algorithm, spec, config.seed)
     policy.load_weights(weights)

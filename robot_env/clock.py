@@ -83,6 +83,8 @@ class Rate:
         Returns:
             Lateness in seconds, zero or more.
         """
+        if self._deadline_s - self._clock.now_s() > 2.0 * self.period_s:
+            self.restart()  # The clock jumped back: nobody waits for an old deadline.
         self._clock.sleep_until(self._deadline_s)
         now_s = self._clock.now_s()
         lateness_s = max(0.0, now_s - self._deadline_s)

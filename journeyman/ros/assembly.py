@@ -35,6 +35,7 @@ class Ros2Config(Config):
         goal_pose: Parameters of `reward_models.goal_pose`.
         reset: `service` lets a node do it (the twin), `joint` drives home along a minimum-jerk path.
         reset_node: The node with a `~/reset` service.
+        reset_timeout_s: How long that may take.
         reset_speed_fraction: Part of the joints' speed limits that driving home uses.
     """
 
@@ -48,6 +49,7 @@ class Ros2Config(Config):
     goal_pose: GoalPoseConfig | None = None
     reset: Literal["service", "joint"] = "service"
     reset_node: str = "twin"
+    reset_timeout_s: float = 60.0
     reset_speed_fraction: float = 0.2
 
 
@@ -129,6 +131,6 @@ def _reset(
     news = [lambda: scene.measured_s, *(camera.news_s for camera in cameras.values())]
     if isinstance(reward, SuccessTopic):
         news.append(reward.news_s)
-    reset = ServiceReset(robot, config.reset_node, news)
+    reset = ServiceReset(robot, config.reset_node, news, config.reset_timeout_s)
     robot.add(reset)
     return reset

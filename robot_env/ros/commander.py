@@ -4,6 +4,7 @@ import contextlib
 from collections import Counter
 from typing import Any, Protocol
 
+from controllers.config import InputError
 from controllers.ik import UnreachableError
 from controllers.state import PoseCommand, RobotCommand, RobotState
 from robot_env.robot import RobotUnavailableError
@@ -112,20 +113,34 @@ class ControllerCommander:
 class DirectCommander:
     """Speaks to the arm's own controller. Nobody beside the arm stops it when this process dies.
 
+    An emergency stop that was heard stays until the process is started anew.
+
     Args:
         node: Publishes.
         description: Names interface and gripper.
+
+    Raises:
+        InputError: The interface needs the controller node: what it sends must not outlive a commander.
     """
 
     def __init__(self, node: Any, description: RobotDescription) -> None:
+        from robot_env.ros.controller_topics import EmergencyStopTopic
         from robot_env.ros.interfaces.gripper import GripperCommander
 
         self._interface = make_interface(node, description)
+        if getattr(self._interface, "needs_controller", False):
+            raise InputError(
+                f"Robot {description.name!r} has commander: direct, but its interface {description.interface.type} "
+                "works with the controller node only: set commander: controller."
+            )
+        self._stop = EmergencyStopTopic(node)
         self._gripper = GripperCommander(node, description.gripper) if description.gripper else None
         self._hits: Counter[str] = Counter()
 
     def send(self, command: RobotCommand, state: RobotState, stamp_ns: int) -> None:
         """Publish it in the words of the arm's controller; what cannot be expressed to it is counted instead."""
+        if self.fault(0.0):
+            return
         try:
             self._interface.send(command, state, stamp_ns)
         except UnreachableError:
@@ -134,8 +149,10 @@ class DirectCommander:
             self._gripper.send(command.gripper_width_m, stamp_ns)
 
     def fault(self, now_s: float) -> str:
-        """Such controllers do not say."""
-        return ""
+        """Such controllers do not say; but an emergency stop counts here, too."""
+        self._stop.refresh()
+        reason = self._stop.reason
+        return f"Stopped by an {reason}: when all is safe, start this program again." if reason else ""
 
     @property
     def limit_hits(self) -> dict[str, int]:

@@ -19,13 +19,12 @@ from robot_env.ros.description import limits_for, load_description
 from robot_env.ros.interfaces.gripper import GripperCommander
 from robot_env.ros.interfaces.interface import make_interface
 from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.runtime import PROCESS_BYTES, tells_publishers
 from robot_env.ros.state_source import StateSource
 from robot_env.task import load_task
 
 _LONGEST_STOP_S = 0.5
 _JOIN_TIMEOUT_S = 2.0
-# The first bytes of a publisher's identifier tell its process in every DDS. Zenoh's tell nothing.
-_DDS_PROCESS_BYTES = 12
 
 
 class ControlLoop:
@@ -63,8 +62,6 @@ class ControlLoop:
         max_lateness_s: float,
         announce: Callable[[], None],
     ) -> None:
-        from rclpy import get_rmw_implementation_identifier
-
         self.description = load_description(arm)
         limits = limits_for(self.description, load_task(Path(task)) if task else None)
         self._interface = make_interface(node, self.description)
@@ -72,9 +69,8 @@ class ControlLoop:
         self._gripper = None if gripper is None else GripperCommander(node, gripper)
         self._source = StateSource(node, self.description, clock)
         self._commands = CommandTopics(node, self.description, clock)
-        tells_process = "zenoh" not in get_rmw_implementation_identifier()
         stop_by = StopBy(getattr(self._interface, "stop_by", StopBy.TARGET))
-        self.control = ArmControl(limits, _DDS_PROCESS_BYTES if tells_process else 0, max_lateness_s, stop_by)
+        self.control = ArmControl(limits, PROCESS_BYTES if tells_publishers() else 0, max_lateness_s, stop_by)
         self.wrench_zero = WrenchZero()
         self.lock = threading.RLock()
         self.failure: BaseException | None = None
@@ -119,6 +115,10 @@ class ControlLoop:
             return
         self._ending.set()
         thread.join(_JOIN_TIMEOUT_S)
+        if thread.is_alive():
+            # Another one beside it would be a second driver.
+            self.failure = RuntimeError(f"the control loop did not end within {_JOIN_TIMEOUT_S:g} s")
+            return
         self._release()
 
     def _run(self, rate: Rate) -> None:

@@ -62,7 +62,7 @@ class ControllerNode(LifecycleNode):
         simulated = self.get_parameter("use_sim_time").value
         self._clock_of_loop: RosClock = SimulatedRosClock(self) if simulated else WallRosClock()
         self._stop = EmergencyStopTopic(self)
-        self._status = StatusTopics(self, self._clock_of_loop, self._report)
+        self._status = StatusTopics(self, self._clock_of_loop, self._report, self._found_rival)
         self._make_services()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._autostart = self.create_timer(_AUTOSTART_PERIOD_S, self._start_by_itself, clock=steady)
@@ -104,8 +104,15 @@ class ControllerNode(LifecycleNode):
         print(f"controller of {loop.description.name} is active", flush=True)
         return _SUCCESS
 
+    def _found_rival(self) -> None:
+        loop = self._loop
+        if loop is not None and loop.running:
+            with loop.lock:
+                loop.control.fail("another controller node of this name commands the arm: end one of them")
+
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the arm, then the loop; the arm's own driver holds it from then on."""
+        self._autostart.cancel()  # Somebody else decides about transitions from now on.
         if self._loop is not None:
             self._loop.end()
         return _SUCCESS

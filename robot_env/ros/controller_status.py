@@ -11,10 +11,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot_env.clock import RateStatistics
 from robot_env.ros.messages import to_time
 from robot_env.ros.ros_clock import RosClock
+from robot_env.ros.runtime import PROCESS_BYTES, Inbox, tells_publishers
 
 _STATUS_PERIOD_S = 0.1
 _DIAGNOSTICS_PERIOD_S = 1.0
 _LOG_PERIOD_S = 1.0
+_RIVAL_S = 0.5
+_DEPTH = 10
 _LEVELS = {
     "idle": DiagnosticStatus.OK,
     "tracking": DiagnosticStatus.OK,
@@ -55,21 +58,37 @@ class StatusTopics:
         node: Publishes.
         clock: Stamps.
         look: Tells how the node is.
+        found_rival: Called when another node says its status here too.
     """
 
-    def __init__(self, node: Any, clock: RosClock, look: Callable[[], Report]) -> None:
+    def __init__(
+        self, node: Any, clock: RosClock, look: Callable[[], Report], found_rival: Callable[[], None]
+    ) -> None:
         self._node = node
         self._clock = clock
         self._look = look
+        self._found_rival = found_rival
         self._said = ("", "")
         self._logged_s = 0.0
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._status = node.create_publisher(DiagnosticStatus, "~/status", latched)
+        self._heard: Inbox[DiagnosticStatus] = Inbox(node, DiagnosticStatus, "~/status", _DEPTH)
+        self._heard_s: dict[bytes, float] = {}
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # By the wall: a simulation that stands still must not silence the status.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(_STATUS_PERIOD_S, self.say, clock=steady)
+        node.create_timer(_STATUS_PERIOD_S, self._look_around_and_say, clock=steady)
         node.create_timer(_DIAGNOSTICS_PERIOD_S, self._say_diagnostics, clock=steady)
+
+    def _look_around_and_say(self) -> None:
+        """Two controllers of one arm would each hold it where they like, both with good commands."""
+        now_s = time.monotonic()
+        for received in self._heard.take():
+            self._heard_s[received.publisher[:PROCESS_BYTES]] = now_s
+        self._heard_s = {who: at for who, at in self._heard_s.items() if now_s - at < _RIVAL_S}
+        if len(self._heard_s) > 1 and tells_publishers():
+            self._found_rival()
+        self.say()
 
     def say(self) -> None:
         """Publish the status now."""

@@ -1,5 +1,7 @@
 """What the controller node hears, between ROS messages and `controllers.arm_control`."""
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,7 @@ from controllers.state import JointCommand, PoseCommand, RobotCommand
 from robot_env.ros.description import RobotDescription
 from robot_env.ros.messages import MessageError, joints_of, pose_of, stamp_ns_of
 from robot_env.ros.ros_clock import RosClock
-from robot_env.ros.runtime import Inbox
+from robot_env.ros.runtime import Inbox, tells_publishers
 
 WIDTH_NAME = "gripper_width"
 
@@ -85,7 +87,9 @@ class EmergencyStopTopic:
 
     def __init__(self, node: Any) -> None:
         self._node = node
+        self._lock = threading.Lock()  # The control thread listens, the node's thread releases.
         self._stop = EmergencyStop()
+        self._heard_true_s = -math.inf
         self._found_s = time.monotonic() + _DISCOVERY_S
         # The first hears what was said before it was there; the second those whose words nobody keeps.
         self._inboxes = [Inbox(node, Bool, "e_stop", _DEPTH, latched=latched) for latched in (True, False)]
@@ -102,18 +106,32 @@ class EmergencyStopTopic:
 
     def refresh(self) -> None:
         """Take in what has come."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         heard = [received for inbox in self._inboxes for received in inbox.take()]
         for received in sorted(heard, key=lambda received: received.received_ns):
+            if received.message.data:
+                self._heard_true_s = time.monotonic()
             self._stop.hear(
                 received.publisher, received.message.data, f"emergency stop from {self._inboxes[0].topic}"
             )
 
     def reset(self) -> str:
         """Release it if nobody insists; returns why not, in a sentence."""
-        self.refresh()
+        with self._lock:
+            self._refresh()
+            # Whoever spoke just now may not be in the graph yet.
+            if time.monotonic() - self._heard_true_s < _DISCOVERY_S:
+                return "The emergency stop was said a moment ago: look at the arm, then try again."
+            return self._stop.reset(self._alive())
+
+    def _alive(self) -> set[bytes] | None:
+        if not tells_publishers():
+            return None
         found = self._node.get_publishers_info_by_topic(self._inboxes[0].topic)
-        alive = {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
-        return self._stop.reset(alive)
+        return {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
 
 
 def _required(message: JointState, names: tuple[str, ...]) -> Any:

@@ -208,11 +208,18 @@ class Ros2Robot:
             runtime.close()
             raise
         self._runtime = runtime
+        self._repeater_failure: BaseException | None = None
         self._repeater = threading.Thread(target=self._repeat, name="repeat-command", daemon=True)
         self._repeater.start()
 
     def _repeat(self) -> None:
         """Life of the thread that repeats the newest command."""
+        try:
+            self._repeat_until_closed()
+        except BaseException as error:  # Kept for _require_runtime: every kind of failure ends the process.
+            self._repeater_failure = error
+
+    def _repeat_until_closed(self) -> None:
         period_s = 1.0 / self.description.command_rate_hz
         while not self._closing.wait(period_s):
             with self._lock:
@@ -258,4 +265,6 @@ class Ros2Robot:
     def _require_runtime(self) -> Runtime:
         if self._runtime is None:
             raise InputError(f"Robot {self.description.name!r} is not connected: call connect() first.")
+        if self._repeater_failure is not None:
+            raise RuntimeError("The thread that repeats commands died.") from self._repeater_failure
         return self._runtime

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -10,8 +11,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from controllers.config import InputError
 
 _WHEELS = "ros_wheels_bootstrapper"  # Comes with every wheel of ROS 2 on the package index.
-_RCLPY = ("lib/python*/site-packages/rclpy", "lib/python*/dist-packages/rclpy", "local/lib/python*/*-packages/rclpy")
+_RCLPY = (
+    "lib/python*/site-packages/rclpy",
+    "lib/python*/dist-packages/rclpy",
+    "local/lib/python*/*-packages/rclpy",
+)
 _JOIN_TIMEOUT_S = 5.0
+PROCESS_BYTES = 12
+"""So many first bytes of a publisher's identifier tell its process, see `tells_publishers`."""
 
 Message = TypeVar("Message")
 
@@ -125,6 +132,17 @@ class Runtime:
                 self.node.get_logger().fatal(f"The thread that serves this node died: {error!r}")
 
 
+def tells_publishers() -> bool:
+    """Whether identifiers of publishers mean something.
+
+    Then those of messages equal those of the graph, and begin alike for all publishers of one process. Fast DDS does
+    so; Cyclone DDS and Zenoh do not (rmw_cyclonedds issue 377).
+    """
+    from rclpy import get_rmw_implementation_identifier
+
+    return "fastrtps" in get_rmw_implementation_identifier()
+
+
 class Received(NamedTuple, Generic[Message]):
     """A message with what the middleware knows of it.
 
@@ -174,6 +192,7 @@ class Inbox(Generic[Message]):
         self._subscription = node.create_subscription(
             message_type, topic, _ignore, profile, callback_group=_make_polled_group()
         )
+        self._depth = depth
         self.topic: str = self._subscription.topic_name
         self._node = node
 
@@ -181,10 +200,15 @@ class Inbox(Generic[Message]):
         """What has arrived since the last call, oldest first, at most `depth` messages."""
         subscription, taken = self._subscription, []
         with subscription.handle:
-            while (found := subscription.handle.take_message(subscription.msg_type, False)) is not None:
+            # Bounded: a flood must not keep a control loop here.
+            for _ in range(self._depth):
+                found = subscription.handle.take_message(subscription.msg_type, False)
+                if found is None:
+                    break
                 message, info = found
                 publisher = (info.get("publisher_gid") or {}).get("data", b"")
-                taken.append(Received(message, info["received_timestamp"], publisher))
+                # Some middlewares leave the time out.
+                taken.append(Received(message, info["received_timestamp"] or time.time_ns(), publisher))
         return taken
 
     def publishers(self) -> int:

@@ -24,14 +24,18 @@ class ServiceReset:
     before, and takes it where it is found afterwards.
 
     Args:
-        robot: Let go of and taken again.
+        robot: Let go of and taken again; unless somebody stopped it, which only a human takes back.
         node_name: The node that resets. Its parameter `reset_seed` is set before, so that a reset can be repeated.
         news: Each says when the newest message of something was measured, on the robot's clock; an observation made
             of messages from before the reset would be of another episode.
+        timeout_s: How long a reset may take.
     """
 
-    def __init__(self, robot: Ros2Robot, node_name: str, news: list[Callable[[], float]]) -> None:
+    def __init__(
+        self, robot: Ros2Robot, node_name: str, news: list[Callable[[], float]], timeout_s: float = 60.0
+    ) -> None:
         self._robot = robot
+        self._timeout_s = timeout_s
         self._node_name = node_name
         self._news = news
 
@@ -41,7 +45,7 @@ class ServiceReset:
         from std_srvs.srv import Trigger
 
         self._clock = clock
-        self._reset = Service(node, Trigger, f"{self._node_name}/reset")
+        self._reset = Service(node, Trigger, f"{self._node_name}/reset", answer_timeout_s=self._timeout_s)
         self._parameters = Service(node, SetParameters, f"{self._node_name}/set_parameters")
 
     def reset(self, rng: np.random.Generator) -> ResetResult:
@@ -50,18 +54,28 @@ class ServiceReset:
         Raises:
             RobotUnavailableError: The robot, its controller or the node is not there, or does not follow.
         """
+        # Whoever stopped or disabled the controller must find it so: first of all, nothing is touched.
+        self._require(self._robot.commander.fault(time.monotonic()))
         self._robot.stop()
-        problem = self._set_enabled(False) or self._set_seed(int(rng.integers(2**31)))
-        answer = problem or self._reset.ask()
-        # Enabled again also after a failure: disabled, the controller would protect nobody.
-        problem = self._set_enabled(True)
-        if isinstance(answer, str) or problem:
-            raise RobotUnavailableError(answer if isinstance(answer, str) else problem)
+        self._require(self._set_enabled(False))
+        problem = self._set_seed(int(rng.integers(2**31))) or self._reset.missing()
+        answer: Any = None if problem else self._reset.ask()
+        if isinstance(answer, str):
+            # Perhaps it still moves the arm: two must not.
+            raise RobotUnavailableError(
+                f"{answer} The controller stays disabled: enable it when the reset has ended."
+            )
+        problem = self._set_enabled(True) or problem
+        self._require(problem)
         if not answer.success:
             return ResetResult(False, answer.message)
         self._robot.restart()
         self._wait_for_news(self._clock.now_s())
         return ResetResult(True)
+
+    def _require(self, problem: str) -> None:
+        if problem:
+            raise RobotUnavailableError(problem)
 
     def _set_enabled(self, enabled: bool) -> str:
         from std_srvs.srv import SetBool

@@ -47,6 +47,7 @@ class Effort:
     """
 
     stop_by = StopBy.JOINTS
+    needs_controller = True  # Torques from a state that is old, or repeated after it, are wrong.
 
     def __init__(self, node: Any, description: RobotDescription, config: Mapping[str, Any]) -> None:
         parameters = read_parameters(EffortConfig, config, description)

@@ -75,7 +75,7 @@ class Witness:
         from geometry_msgs.msg import PoseStamped
         from sensor_msgs.msg import JointState
         from std_msgs.msg import Bool
-        from std_srvs.srv import Trigger
+        from std_srvs.srv import SetBool, Trigger
 
         from robot_env.ros.runtime import Inbox
         from robot_env.ros.services import Service
@@ -91,12 +91,15 @@ class Witness:
         profile = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.e_stop = node.create_publisher(Bool, "e_stop", profile)
         self.recover = Service(node, Trigger, "controller/recover")
+        self.enable = Service(node, SetBool, "controller/enable")
+        self.enable_true = SetBool.Request(data=True)
         self.reset_e_stop = Service(node, Trigger, "controller/reset_e_stop")
         self.speeds: list[tuple[float, float]] = []
         self.commanded_s: list[float] = []
         self.arm_commanded_s: list[float] = []
         self.outside: list[str] = []
         self.state, self.message = "", ""
+        self.states: set[str] = set()
 
     def look(self) -> None:
         for received in self.joints.take():
@@ -116,6 +119,7 @@ class Witness:
         for received in self.status.take():
             self.state = {v.key: v.value for v in received.message.values}["state"]
             self.message = received.message.message
+            self.states.add(self.state)
 
     def is_moving(self) -> bool:
         self.look()
@@ -168,12 +172,22 @@ def witness(stack: Stack) -> Iterator[Witness]:
 def acting(stack: Stack, witness: Witness) -> Iterator[None]:
     """The arm follows the actor before the test; nothing left its limits during it."""
 
+    disabled_s = [time.monotonic()]
+
+    def is_resetting() -> bool:
+        """Disabled for a moment is what a reset does; for long, what a reset leaves that lost its node."""
+        return time.monotonic() - disabled_s[0] < 3.0
+
     def is_acting() -> bool:
+        if witness.state != "disabled":
+            disabled_s[0] = time.monotonic()
         for name, process in stack.processes.items():
             if process.poll() is not None:
                 pytest.fail(f"{name} ended with {process.returncode}: {stack.said(name)[-600:]}")
         if witness.state == "fault":
             witness.recover.call()
+        if witness.state == "disabled" and not is_resetting():
+            witness.enable.call(witness.enable_true)
         return witness.is_moving() and witness.state == "tracking"
 
     wait_until(is_acting, "the arm to follow the actor")
@@ -282,14 +296,22 @@ def test_an_emergency_stop_outlives_every_process(stack: Stack, witness: Witness
     for name in ("actor", "learner", "controller", "twin"):
         stack.send(name, signal.SIGKILL)
         stack.processes[name].wait()
-        if name == "controller":
-            witness.state = ""
+        witness.look()
+        witness.state, witness.states = "", set()
+        said = len(stack.said("actor"))
         stack.start(name)
         wait_until(is_stopped, f"the latch after {name} was started again")
-        witness.look()
+        if name in ("actor", "learner"):
+            wait_until(
+                lambda said=said: "emergency stop" in stack.said("actor")[said:] or name == "learner",
+                "the actor",
+            )
         witness.speeds.clear()
-        watch(witness, 1.0)
-        assert not any(speed > RESTING_RAD_S for _, speed in witness.speeds[100:])
+        wait_until(lambda: bool(witness.look() or len(witness.speeds) > 500), "the arm")
+        # A twin that starts lets its arm settle.
+        assert not any(speed > RESTING_RAD_S for _, speed in witness.speeds[250:])
+        # Above all nobody disabled it: that would end the hold.
+        assert witness.states <= {"e_stop", "inactive"}
     assert witness.reset_e_stop.call() != ""  # Somebody still says so.
     witness.e_stop.publish(witness.stop_message(data=False))
     wait_until(lambda: witness.reset_e_stop.call() == "", "the release")

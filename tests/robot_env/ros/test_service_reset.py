@@ -78,7 +78,7 @@ def test_a_node_that_is_not_there_is_named(robot, arm, monkeypatch):
     from robot_env.ros.service_reset import ServiceReset
     from robot_env.ros.services import Service
 
-    monkeypatch.setattr(Service.__init__, "__defaults__", (0.1,))
+    monkeypatch.setattr(Service.__init__, "__defaults__", (0.1, 0.0))
     reset = ServiceReset(robot, "fixture", [])
     robot.add(reset)
     with arm:
@@ -135,3 +135,29 @@ def test_nothing_from_before_the_reset_is_remembered(make_reset, robot, arm):
     assert reset.reset(np.random.default_rng(0)).success
     assert robot.last_state.stamp_s > before.stamp_s
     assert robot.last_state.ee_position_m == pytest.approx(arm.position_m)
+
+
+def test_a_robot_that_somebody_stopped_is_not_touched(make_reset, robot, fixture_node, runtime, wait_until):
+    from std_msgs.msg import Bool
+
+    reset = make_reset()
+    publisher = runtime.node.create_publisher(Bool, "e_stop", 1)
+
+    def is_stopped():
+        publisher.publish(Bool(data=True))
+        return robot.commander.fault(time.monotonic()) != ""
+
+    wait_until(is_stopped)
+    with pytest.raises(RobotUnavailableError, match="emergency stop"):
+        reset.reset(np.random.default_rng(0))
+    assert fixture_node.seeds == ()
+
+
+def test_a_reset_that_does_not_end_leaves_the_controller_alone(make_reset, robot, fixture_node, monkeypatch):
+    reset = make_reset()
+    enabled = []
+    monkeypatch.setattr(reset, "_set_enabled", lambda wanted: enabled.append(wanted) or "")
+    monkeypatch.setattr(reset._reset, "ask", lambda: "The service did not answer within 60 s.")
+    with pytest.raises(RobotUnavailableError, match="stays disabled"):
+        reset.reset(np.random.default_rng(0))
+    assert enabled == [False]
