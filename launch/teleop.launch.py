@@ -1,6 +1,7 @@
 """Move an arm by hand: the controller node (with the twin when sim:=true) and the teleoperation node.
 
-The driver of the device (`joy_node`, `spacenav_node`) is not started here; the keyboard needs a terminal of its own.
+The driver of the device (`joy_node`, `spacenav_node`) is not started here. There is no keyboard: it needs a terminal,
+which a launched node has not.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+_BOOL = ["true", "false", "True", "False"]
+_NUMBERS = ("rate_hz", "linear_speed_m_s", "angular_speed_rad_s")
+
 
 def generate_launch_description() -> LaunchDescription:
     """Arguments, then the processes."""
@@ -30,13 +34,14 @@ def generate_launch_description() -> LaunchDescription:
     robot = ParameterValue(LaunchConfiguration("robot"), value_type=str)
     task_file = [FindPackageShare("journeyman"), "/tasks/", LaunchConfiguration("task"), ".yaml"]
     task = ParameterValue(task_file, value_type=str)
+    use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
     twin = PythonLaunchDescriptionSource(str(Path(__file__).with_name("sim_twin.launch.py")))
     return LaunchDescription(
         [
             argument(
                 "sim",
                 default_value="false",
-                choices=["true", "false", "True", "False"],
+                choices=_BOOL,
                 description="Whether to start the twin as well.",
             ),
             argument(
@@ -52,16 +57,27 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "device",
                 default_value="joy",
-                choices=["joy", "spacenav", "keyboard"],
-                description="What the hand holds: a gamepad, a 3D mouse, or the keyboard.",
+                choices=["joy", "spacenav", "twist"],
+                description="What the hand holds: a gamepad, a 3D mouse, or anything that publishes teleop/twist.",
             ),
             argument(
                 "rate_hz", default_value="20.0", description="Rate of the teleoperation node's commands."
             ),
             argument(
-                "prefix",
-                default_value="",
-                description="Put before teleop_node: 'xterm -e' gives the keyboard a window.",
+                "linear_speed_m_s",
+                default_value="0.1",
+                description="Speed of the tool at full deflection.",
+            ),
+            argument(
+                "angular_speed_rad_s",
+                default_value="0.5",
+                description="Turning speed of the tool at full deflection.",
+            ),
+            argument(
+                "use_sim_time",
+                default_value="false",
+                choices=_BOOL,
+                description="Whether all nodes follow /clock, which the twin then publishes.",
             ),
             argument("namespace", default_value="", description="Namespace of the robot's topics."),
             argument(
@@ -78,7 +94,7 @@ def generate_launch_description() -> LaunchDescription:
                 package="journeyman",
                 executable="controller_node",
                 namespace=LaunchConfiguration("namespace"),
-                parameters=[{"arm": robot, "task": task}],
+                parameters=[{"arm": robot, "task": task, "use_sim_time": use_sim_time}],
                 output="screen",
                 on_exit=_required("The controller ended; it is never started again by itself."),
                 condition=UnlessCondition(LaunchConfiguration("sim")),
@@ -92,10 +108,13 @@ def generate_launch_description() -> LaunchDescription:
                         "arm": robot,
                         "task": task,
                         "device": ParameterValue(LaunchConfiguration("device"), value_type=str),
-                        "rate_hz": ParameterValue(LaunchConfiguration("rate_hz"), value_type=float),
+                        "use_sim_time": use_sim_time,
+                        **{
+                            name: ParameterValue(LaunchConfiguration(name), value_type=float)
+                            for name in _NUMBERS
+                        },
                     }
                 ],
-                prefix=LaunchConfiguration("prefix"),
                 output="screen",
                 on_exit=_required("The teleoperation node ended."),
             ),
@@ -105,7 +124,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def _check(context: Any) -> None:
     """Refuse what is no number before anything runs: launch would leave running what it has started by then."""
-    float(LaunchConfiguration("rate_hz").perform(context))
+    for name in _NUMBERS:
+        float(LaunchConfiguration(name).perform(context))
 
 
 def _required(message: str) -> Callable[..., list[Any] | None]:

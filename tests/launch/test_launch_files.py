@@ -26,14 +26,32 @@ PARAMETERS = {
     "twin_node": {"task": str, "arm": str, "rate_factor": float, "publish_clock": bool, "cameras": bool},
     "controller_node": {"arm": str, "task": str, "autostart": bool, "rate_hz": float, "use_sim_time": bool},
     "actor_node": {"overrides": list, "use_sim_time": bool},
-    "teleop_node": {"arm": str, "task": str, "device": str, "rate_hz": float},
+    "teleop_node": {
+        "arm": str,
+        "task": str,
+        "device": str,
+        "rate_hz": float,
+        "linear_speed_m_s": float,
+        "angular_speed_rad_s": float,
+        "use_sim_time": bool,
+    },
 }
 # Arguments that are not any text, with those of the launch files that are included.
 REFUSABLE = {
     "learn": ["provenance", "use_sim_time"],
     "real_robot": ["autostart", "rate_hz"],
     "sim_twin": ["autostart", "cameras", "rate_factor", "use_sim_time"],
-    "teleop": ["sim", "device", "rate_hz", "autostart", "cameras", "rate_factor", "use_sim_time"],
+    "teleop": [
+        "sim",
+        "device",
+        "rate_hz",
+        "linear_speed_m_s",
+        "angular_speed_rad_s",
+        "autostart",
+        "cameras",
+        "rate_factor",
+        "use_sim_time",
+    ],
     "train": ["autostart", "cameras", "rate_factor", "use_sim_time"],
 }
 
@@ -74,14 +92,7 @@ def test_nodes_get_parameters_that_they_declare_with_the_right_types(complete, e
         assert {key: type(value) for key, value in process.parameters.items()}.items() <= types.items()
 
 
-NO_TELEOP = pytest.mark.xfail(
-    find_spec("robot_env.ros.teleop_node") is None, reason="there is no such node yet"
-)
-
-
-@pytest.mark.parametrize(
-    "node", [pytest.param(node, marks=NO_TELEOP) if node == "teleop_node" else node for node in PARAMETERS]
-)
+@pytest.mark.parametrize("node", PARAMETERS)
 def test_the_nodes_know_their_parameters(executables, node):
     module, function = executables[node]
     source = Path(find_spec(module).origin).read_text()
@@ -182,6 +193,14 @@ def test_twin_and_nodes_agree_on_the_time(complete):
     assert twin.parameters["publish_clock"]
     assert twin.parameters["rate_factor"] == 2.0
     assert controller.parameters["use_sim_time"]
+
+
+@pytest.mark.parametrize("sim", ["true", "false"])
+def test_teleoperation_and_controller_agree_on_the_time(launch, sim):
+    context = launch("teleop", sim=sim, use_sim_time="true")
+    for executable in ("controller_node", "teleop_node"):
+        (process,) = context.processes(executable)
+        assert process.parameters["use_sim_time"] is True
 
 
 def test_a_teleoperated_real_arm_has_no_twin(launch):
