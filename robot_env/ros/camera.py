@@ -146,7 +146,7 @@ def _middle(width: int, height: int, aspect: float) -> tuple[int, int, int, int]
 
 def _decoded(message: Any) -> Image:
     data = np.frombuffer(message.data, np.uint8)
-    # Of a JPEG that was cut off, the rest would be made up.
+    # Of a JPEG that was cut off, some versions of OpenCV make up the rest.
     is_whole = data[:2].tobytes() != _JPEG_START or _JPEG_END in data[-_JPEG_TAIL:].tobytes()
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and is_whole else None
     if bgr is None:

@@ -427,7 +427,7 @@ def test_a_simulation_whose_time_jumps_stops_the_arm(runtime, make_robot, direct
         go(robot, arm, wait_until)
 
 
-def test_a_camera_that_fails_in_an_episode_stops_the_arm(robot, arm, make_task, wait_until):
+def test_a_camera_that_fails_in_an_episode_stops_the_arm(robot, arm, make_task, wait_until, monkeypatch):
     from robot_env.contracts import ResetResult, Reward
     from robot_env.env import RobotEnv
 
@@ -447,9 +447,11 @@ def test_a_camera_that_fails_in_an_episode_stops_the_arm(robot, arm, make_task, 
     env.reset(seed=0)
     env.step(np.array((1, 0, 0, 1), np.float32))
     wait_until(lambda: any(goal[0] > arm.position_m[0] + 0.01 for goal in arm.goals()))
-    camera.read = fail
+    camera.read, stop, stops = fail, robot.stop, []
+    monkeypatch.setattr(robot, "stop", lambda: stops.append(1) or stop())
     with pytest.raises(RobotUnavailableError, match="/front/color/image_raw"):
         env.step(np.array((1, 0, 0, 1), np.float32))
+    assert stops  # At once, not when the command's life is over.
     wait_until(lambda: any(np.allclose(goal, arm.position_m) for goal in arm.goals()))
     assert hear_no_more_than(arm, arm.position_m, 0.1) == 0
 
