@@ -303,7 +303,9 @@ def test_an_emergency_stop_outlives_every_process(stack: Stack, witness: Witness
         wait_until(is_stopped, f"the latch after {name} was started again")
         if name in ("actor", "learner"):
             wait_until(
-                lambda said=said: "emergency stop" in stack.said("actor")[said:] or name == "learner",
+                lambda name=name, said=said: (
+                    name == "learner" or "emergency stop" in stack.said("actor")[said:]
+                ),
                 "the actor",
             )
         witness.speeds.clear()
