@@ -13,19 +13,17 @@ States, in the order in which they win:
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from controllers.braking import Brake, StopBy, brake, stands, stay, stay_at
 from controllers.commanders import Commanders
+from controllers.incoming import GripperCommand, Incoming, as_of, judge
 from controllers.limits import SafetyLimits
 from controllers.safety_filter import SafetyFilter
-from controllers.state import JointCommand, PoseCommand, RobotCommand, RobotState
+from controllers.state import RobotCommand, RobotState
 
-# Clocks of two machines may differ by this much without anybody's fault.
-_FUTURE_S = 0.02
 # What the safety filter says of the arm, not of a command.
 _FAULTS = {
     "bad_state": "the measured state is not finite, or no state of this arm: check its sensors",
@@ -33,37 +31,6 @@ _FAULTS = {
     "joint_overspeed": "a joint moves faster than its limit: look at what drives it",
 }
 _UNTRUSTED = {"bad_state", "stale_state"}
-
-
-class GripperCommand(NamedTuple):
-    """Go to a distance between the fingers.
-
-    Attributes:
-        stamp_s: When the command was decided.
-        width_m: The distance.
-    """
-
-    stamp_s: float
-    width_m: float
-
-
-class Incoming(NamedTuple):
-    """A command as it arrived.
-
-    Attributes:
-        stream: Topic on which it came.
-        publisher: Identifies who sent it; empty if the middleware does not say.
-        command: What is wanted; None if the message could not be read. The gripper width of a command for the arm is
-            not looked at: it comes as a command of its own.
-        problem: Why the message could not be read, to follow the name of the topic.
-        alone: False if there are several publishers and the middleware does not say which it was.
-    """
-
-    stream: str
-    publisher: bytes
-    command: RobotCommand | GripperCommand | None
-    problem: str = ""
-    alone: bool = True
 
 
 class State(StrEnum):
@@ -171,7 +138,7 @@ class ArmControl:
             The target; None if the arm must be told nothing.
         """
         self._now_s = now_s
-        self._measured = None if isinstance(measured, str) else _as_of(measured, now_s)
+        self._measured = None if isinstance(measured, str) else as_of(measured, now_s)
         self._problem = measured if isinstance(measured, str) else ""
         self._e_stop = e_stop
         if self._problem:
@@ -247,7 +214,7 @@ class ArmControl:
             self._latch(f"{conflict}: stop all but one")
         if self._fault or self._e_stop or not self._enabled:
             return
-        name, problem = self._judge(message)
+        name, problem = judge(message, self._now_s, self._limits.max_command_age_s)
         command = message.command
         if name:
             self._refusals[name] += 1
@@ -259,26 +226,6 @@ class ArmControl:
             self._refusals["gripper_width"] += self._width_m != command.width_m
         else:
             self._followed, self._brake = replace(command, stamp_s=min(command.stamp_s, self._now_s)), None
-
-    def _judge(self, message: Incoming) -> tuple[str, str]:
-        """Name and description of what is wrong with a command; empty if nothing is."""
-        command = message.command
-        if command is None:
-            return "bad_command", message.problem
-        age_s = self._now_s - command.stamp_s
-        if age_s < -_FUTURE_S:
-            return (
-                "future_command",
-                f"is stamped {-age_s:.3f} s in the future: synchronise the clocks (chrony)",
-            )
-        if not age_s <= self._limits.max_command_age_s:
-            return (
-                "stale_command",
-                f"is stamped {age_s:.3f} s ago: send commands at once, with synchronised clocks",
-            )
-        if not np.isfinite(_numbers(command)).all():
-            return "bad_command", "holds a number that is not finite"
-        return "", ""
 
     def _notice_silence(self) -> None:
         limit_s = self._limits.max_command_age_s
@@ -349,14 +296,3 @@ class ArmControl:
         """Nothing is known of targets: the arm is held where it is found."""
         self._followed = self._brake = self._sent = self._before = None
         self._filter.restart()
-
-
-def _as_of(state: RobotState, now_s: float) -> RobotState:
-    """The state; one that a clock slightly ahead has stamped counts as new."""
-    return replace(state, stamp_s=now_s) if now_s < state.stamp_s <= now_s + _FUTURE_S else state
-
-
-def _numbers(command: RobotCommand | GripperCommand) -> np.ndarray:
-    if isinstance(command, PoseCommand):
-        return np.concatenate((command.ee_position_m, command.ee_quaternion_xyzw))
-    return command.joint_position_rad if isinstance(command, JointCommand) else np.array(command.width_m)

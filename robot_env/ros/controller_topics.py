@@ -10,8 +10,8 @@ from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from controllers.arm_control import GripperCommand, Incoming
 from controllers.emergency_stop import EmergencyStop
+from controllers.incoming import GripperCommand, Incoming
 from controllers.state import JointCommand, PoseCommand, RobotCommand
 from robot_env.ros.description import RobotDescription
 from robot_env.ros.messages import MessageError, joints_of, pose_of, stamp_ns_of

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from numpy.testing import assert_allclose
 
-from controllers.arm_control import ArmControl, GripperCommand, Incoming, State
+from controllers.arm_control import ArmControl, State
 from controllers.braking import StopBy
+from controllers.incoming import GripperCommand, Incoming
 from controllers.limits import SafetyLimits
 from controllers.state import JointCommand, PoseCommand, RobotState
 
