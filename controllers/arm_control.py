@@ -68,9 +68,8 @@ class ArmControl:
         self._commanders = Commanders(process_bytes)
         self._enabled = True
         self._fault = self._e_stop = self._note = ""
-        self._problem = (
-            "nothing was measured yet"  # What is wrong with the arm right now; empty if nothing is.
-        )
+        # What is wrong with the arm right now; empty if nothing is.
+        self._problem = "nothing was measured yet"
         self._stopped_s = -np.inf
         self._width_m: float | None = None
         self._now_s = self._sent_s = self._interval_s = 0.0
