@@ -108,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         node = TwinNode(runtime)
         print(f"twin of {node.world.task.name} is running", flush=True)
-        prefer_control_loop(beside_the_arm=True)  # A real arm's joint states do not wait for a learner either.
+        # A real arm's joint states do not wait for a learner either.
+        prefer_control_loop(beside_the_arm=True)
         node.run(stop)
     except InputError as error:
         print(f"twin_node: {error}", file=sys.stderr)

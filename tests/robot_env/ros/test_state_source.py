@@ -1,5 +1,6 @@
 """The state of an arm from its topics: right numbers, or an error that names the topic."""
 
+import itertools
 import math
 import time
 
@@ -95,15 +96,16 @@ def test_joints_in_another_order_are_put_right(listener, arm):
 
 
 def test_velocities_that_a_driver_leaves_out_are_the_change_of_positions(listener, arm):
-    stamps = iter(range(10**9, 2 * 10**9, 10**8))  # A tenth of a second apart.
-    moved = iter(np.arange(0.0, 100.0, 0.02))
+    began_ns = time.time_ns() - 60 * 10**9
+    numbers = itertools.count()
 
     def move(message):
+        number = next(numbers)
         message.velocity = []
-        message.position[0] = next(moved)
-        message.header.stamp.sec, message.header.stamp.nanosec = now_s, next(stamps) - 10**9
+        message.position[0] = 0.02 * number
+        stamp_ns = began_ns + number * 10**8  # A tenth of a second apart.
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
 
-    now_s = int(time.time())
     arm.lies["joint_states"] = move
     source = listener.make(state=topic(arm, "joint_states", max_age_s=1e3))
     first = listener.read(source)
