@@ -27,7 +27,7 @@ class Ros2Config(Config):
     Attributes:
         arm: Name of a robot in `robot_env/ros/robots`, or the path of a YAML like them.
         simulated_time: Whether time is what `/clock` says.
-        connect_timeout_s: How long to wait for a first state.
+        connect_timeout_s: How long to wait for a first state; nodes take seconds to find each other at times.
         objects_topic: Poses of what the task observes besides the arm, with `{name}` in it.
         objects_max_age_s: An older pose is not believed.
         reward: `success_topic` pays what a std_msgs/Bool says, `goal_pose` nearness to a pose.
@@ -41,7 +41,7 @@ class Ros2Config(Config):
 
     arm: str = "twin"
     simulated_time: bool = False
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = 20.0
     objects_topic: str = "objects/{name}/pose"
     objects_max_age_s: float = 0.1
     reward: Literal["success_topic", "goal_pose"] = "success_topic"
