@@ -1,6 +1,6 @@
 """The latch of an emergency stop that anybody may pull and only a human may release."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 
 class EmergencyStop:
@@ -13,6 +13,11 @@ class EmergencyStop:
     def __init__(self) -> None:
         self.reason = ""
         self._says: dict[bytes, bool] = {}
+
+    @property
+    def heard(self) -> Set[bytes]:
+        """Sources that said anything."""
+        return self._says.keys()
 
     def hear(self, source: bytes, stop: bool, now: str = "somebody asked for it") -> None:
         """Take in what a source says.

@@ -98,8 +98,11 @@ class ControlLoop:
         """Take the arm where it is.
 
         Raises:
-            RobotError: It does not tell its state; the message says what is missing.
+            RobotError: It does not tell its state; the message says what is missing. Or it is too early to know whether
+                somebody says stop.
         """
+        if not self._stop.listened():
+            raise RobotError("Listening for an emergency stop first.")
         self._source.read()
         self._commands.take()  # These were meant for somebody else.
         self.control.restart()
@@ -153,7 +156,7 @@ class ControlLoop:
             measured = str(error)
         self._stop.refresh()
         incoming = self._commands.take()
-        if self._ending.is_set() or not self._stop.found:
+        if self._ending.is_set():
             incoming = []
         target = self.control.tick(incoming, measured, self._clock.now_s(), lateness_s, self._stop.reason)
         if target is None or isinstance(measured, str):

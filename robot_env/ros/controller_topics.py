@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
@@ -22,8 +23,12 @@ WIDTH_NAME = "gripper_width"
 
 # Enough that no command is lost between two ticks, whoever sends it; above all not that of a second commander.
 _DEPTH = 10
-# Publishers of an emergency stop are found within this; no command is followed before.
+# A publisher is in the graph within this, on a machine that is not overloaded.
 _DISCOVERY_S = 0.5
+# Before the arm moves: who has said stop for long may be found later than who commands, and a publisher that keeps its
+# words for those who come later may repeat them only after its next heartbeat, which Fast DDS sends every 3 s.
+_LISTENING_S = 2.0
+_HEARTBEAT_S = 4.0
 
 
 class CommandTopics:
@@ -90,7 +95,7 @@ class EmergencyStopTopic:
         self._lock = threading.Lock()  # The control thread listens, the node's thread releases.
         self._stop = EmergencyStop()
         self._heard_true_s = -math.inf
-        self._found_s = time.monotonic() + _DISCOVERY_S
+        self._start_s = time.monotonic()
         # The first hears what was said before it was there; the second those whose words nobody keeps.
         self._inboxes = [Inbox(node, Bool, "e_stop", _DEPTH, latched=latched) for latched in (True, False)]
 
@@ -99,10 +104,13 @@ class EmergencyStopTopic:
         """Why it is latched; empty when it is not."""
         return self._stop.reason
 
-    @property
-    def found(self) -> bool:
-        """Whether publishers that are there already had time to be heard."""
-        return time.monotonic() > self._found_s
+    def listened(self) -> bool:
+        """Whether those who said something before this node was there had time to be heard."""
+        listened_s = time.monotonic() - self._start_s
+        if listened_s < _LISTENING_S:
+            return False
+        self.refresh()
+        return listened_s > _LISTENING_S + _HEARTBEAT_S or not self._silent()
 
     def refresh(self) -> None:
         """Take in what has come."""
@@ -130,8 +138,19 @@ class EmergencyStopTopic:
     def _alive(self) -> set[bytes] | None:
         if not tells_publishers():
             return None
-        found = self._node.get_publishers_info_by_topic(self._inboxes[0].topic)
+        found = self._endpoints()
         return {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
+
+    def _silent(self) -> bool:
+        """Whether a publisher that keeps its words was not heard yet. It may never have said anything."""
+        kept = DurabilityPolicy.TRANSIENT_LOCAL
+        keeping = {bytes(e.endpoint_gid) for e in self._endpoints() if e.qos_profile.durability == kept}
+        return (
+            not keeping <= self._stop.heard if tells_publishers() else bool(keeping and not self._stop.heard)
+        )
+
+    def _endpoints(self) -> list[Any]:
+        return list(self._node.get_publishers_info_by_topic(self._inboxes[0].topic))
 
 
 def _required(message: JointState, names: tuple[str, ...]) -> Any:

@@ -15,6 +15,13 @@ def test_false_neither_pulls_nor_releases_it():
     assert stop.reason == "a"
 
 
+def test_it_knows_whom_it_heard():
+    stop = EmergencyStop()
+    stop.hear(b"a", False)
+    stop.hear(b"b", True)
+    assert stop.heard == {b"a", b"b"}
+
+
 def test_the_first_reason_stays():
     stop = EmergencyStop()
     stop.hear(b"a", True, "the button")
