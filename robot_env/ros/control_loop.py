@@ -175,8 +175,11 @@ class ControlLoop:
             self.control.fail(f"the interface to the arm failed: {error!r}")
             self._release()
         width_m = self.control.gripper_width_m
-        if self._gripper is not None and width_m is not None:
-            self._gripper.send(width_m, stamp_ns)
+        if self._gripper is not None:
+            if width_m is None:  # Nothing was commanded since the arm was taken anew.
+                self._gripper.restart()
+            else:
+                self._gripper.send(width_m, stamp_ns)
 
     def _release(self) -> None:
         """Once: the interface may have something to take back."""

@@ -64,6 +64,10 @@ class GripperCommander:
         sender.send(self._positions(width_m), stamp_ns)
         self._sent_m, self._sent_ns = width_m, stamp_ns
 
+    def restart(self) -> None:
+        """Somebody else moved the fingers, as a reset does: the next width is new, whatever was sent before."""
+        self._sent_m = None
+
     def _positions(self, width_m: float) -> list[float]:
         """Positions of the joints; together they make the width, each the same part."""
         config = self._config

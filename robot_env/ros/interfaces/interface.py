@@ -12,7 +12,8 @@ from robot_env.ros.description import RobotDescription
 class CommandInterface(Protocol):
     """Sends commands, which a safety filter has let pass, to a controller of the arm.
 
-    Made as `Class(node, description, config)`: publishes on `node`; `config` is the YAML's, read strictly.
+    Made as `Class(node, description, config)`: publishes on `node`; `config` is the YAML's, read strictly. It may have
+    an attribute `stop_by` (see `controllers.braking`), and `needs_controller` if it must not be used without the node.
     Raises InputError for a configuration or a robot that it cannot serve.
     """
 

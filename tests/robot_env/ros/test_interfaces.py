@@ -472,6 +472,13 @@ class TestGripper:
         message = ear.after(lambda: sender.send(0.05, START_NS))
         assert stamp_of(message) == START_NS  # The clock was set back.
 
+    def test_after_a_restart_the_same_width_is_new(self, commander, listen):
+        sender, ear = commander(gripper()), listen("joints", "/gripper")
+        ear.after(lambda: sender.send(0.06, START_NS))
+        sender.restart()
+        message = ear.after(lambda: sender.send(0.06, START_NS + 10_000_000))
+        assert stamp_of(message) == START_NS + 10_000_000
+
     @pytest.mark.parametrize("command", ["gripper_command", "parallel_gripper_command"])
     def test_actions_need_control_msgs(self, commander, monkeypatch, command):
         monkeypatch.setitem(sys.modules, "control_msgs", None)
