@@ -25,6 +25,8 @@ TOOL_CENTRE_POINT = "tool_centre_point"  # Has the axes of the hand.
 _TO_XYZW = np.array([1, 2, 3, 0])
 _TO_WXYZ = np.array([3, 0, 1, 2])
 _NO_WRENCH = np.zeros(6)
+# A joint that is told to stay needs a little way to come to rest, or it springs back.
+_STOPPING_S = 0.02
 # Times are whole multiples of this, so that their differences are exact and do not depend on how long the twin
 # has been running: an episode is the same to the bit whenever it is played.
 _TIME_GRID_S = 2.0**-20
@@ -148,7 +150,7 @@ class Twin:
         self._pending.clear()
         self._torque = None
         self._last_command_tick = None
-        self._joint.set_target(self._joint_position)
+        self._joint.set_target(self._joint_position + _STOPPING_S * self._joint_velocity)
         self._is_cartesian = False
 
     def advance(self, ticks: int) -> None:

@@ -13,7 +13,8 @@ from robot_env.ros.ros2_robot import Ros2Robot
 from robot_env.ros.ros_clock import RosClock
 from robot_env.ros.services import Service
 
-_NEWS_TIMEOUT_S = 2.0
+# Nodes may still be finding each other, when it is the first reset.
+_NEWS_TIMEOUT_S = 10.0
 _LOOK_AGAIN_S = 0.002
 
 
