@@ -170,7 +170,7 @@ def witness(stack: Stack) -> Iterator[Witness]:
 
 @pytest.fixture
 def acting(stack: Stack, witness: Witness) -> Iterator[None]:
-    """The arm follows the actor before the test; nothing left its limits during it. What a test broke off is repaired."""
+    """The arm follows the actor before the test; nothing left its limits during it."""
     for name, process in stack.processes.items():
         if process.poll() is not None:
             stack.start(name)
