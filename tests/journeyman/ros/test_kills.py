@@ -307,7 +307,7 @@ def test_an_emergency_stop_outlives_every_process(stack: Stack, witness: Witness
         if name in ("actor", "learner"):
             wait_until(
                 lambda name=name, said=said: (
-                    name == "learner" or "emergency stop" in stack.said("actor")[said:]
+                    name == "learner" or "mergency stop" in stack.said("actor")[said:]
                 ),
                 "the actor",
             )
