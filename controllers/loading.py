@@ -6,12 +6,12 @@ from typing import Any
 from controllers.config import InputError
 
 
-def load_attribute(path: str, role: str) -> Any:
+def load_attribute(path: str, what: str) -> Any:
     """What a dotted path such as `sim.tasks.reach.Reach` names.
 
     Args:
         path: Module, dot, name.
-        role: What the path is for, to begin a message with.
+        what: What it is, with its path, to begin a message with.
 
     Raises:
         InputError: There is no such module or name, or importing it fails.
@@ -20,4 +20,4 @@ def load_attribute(path: str, role: str) -> Any:
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{role} {path!r} cannot be loaded: {error}.") from None
+        raise InputError(f"{what} cannot be loaded: {error}.") from None

@@ -1,12 +1,12 @@
 """Puts the parts of the twin together."""
 
 from collections.abc import Mapping
-from importlib import import_module
 
 import msgspec
 
 from controllers.config import Config, InputError
 from controllers.limits import SafetyLimits
+from controllers.loading import load_attribute
 from robot_env.contracts import Camera
 from robot_env.env import RobotEnv
 from robot_env.task import Task
@@ -39,11 +39,7 @@ def assemble(task: Task, config: TwinConfig, render: bool, cameras: Mapping[str,
 
 
 def _scene_class(task: Task) -> type[TwinScene]:
-    module, _, name = task.scene.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"scene {task.scene!r} of task {task.name!r} cannot be loaded: {error}.") from None
+    found = load_attribute(task.scene, f"scene {task.scene!r} of task {task.name!r}")
     if not (isinstance(found, type) and issubclass(found, TwinScene)):
         raise InputError(
             f"scene {task.scene!r} of task {task.name!r} is not a TwinScene; name a subclass of it."

@@ -43,7 +43,7 @@ def make_interface(node: Any, description: RobotDescription) -> CommandInterface
         InputError: There is no such class, or it refuses its configuration.
     """
     wanted = description.interface
-    make = load_attribute(wanted.type, f"interface of robot {description.name!r}:")
+    make = load_attribute(wanted.type, f"interface {wanted.type!r} of robot {description.name!r}")
     config: Mapping[str, Any] = wanted.config
     try:
         interface: CommandInterface = make(node, description, config)
