@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 TASK = load("reach")
 LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
-REST_WITHIN_S = 0.3
+# 0.08 to 0.23 s on a quiet machine, printed by every test; one that runs other tests beside it shows only that it stops.
+REST_WITHIN_S = 1.0
 PATIENCE_S = 60.0
 OVERRIDES = [
     "task=reach", "robot=ros2", "demonstrations.episodes=0", "learner.start_steps=1000000", "learner.device=cpu",
