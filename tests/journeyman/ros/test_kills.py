@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 TASK = load("reach")
 LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
-# 0.08 to 0.23 s on a quiet machine, printed by every test; one that runs other tests beside it shows only that it stops.
+# 0.08 to 0.23 s on a quiet machine, printed by every test; a loaded one shows only that it stops.
 REST_WITHIN_S = 1.0
 PATIENCE_S = 60.0
 OVERRIDES = [
