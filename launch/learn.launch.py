@@ -7,6 +7,7 @@ code is somebody's decision and ends the launch: 0 done, 2 wrong input, 3 the ro
 import re
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from launch import LaunchDescription
@@ -15,6 +16,7 @@ from launch.actions import (
     EmitEvent,
     ExecuteProcess,
     GroupAction,
+    IncludeLaunchDescription,
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
@@ -24,12 +26,12 @@ from launch.actions import (
 from launch.event_handlers import OnProcessIO
 from launch.events import matches_action
 from launch.events.process import ShutdownProcess
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 
 _ENDS = {0: "its work is done", 2: "wrong input", 3: "the robot needs a human", 130: "it was interrupted"}
-_BOOL = ["true", "false", "True", "False"]
 _MAX_RESTARTS = 5
 _RESTART_DELAY_S = 2.0
 # Both save and flush when they are told to end; launch would kill them after ten seconds.
@@ -39,12 +41,12 @@ _PATIENCE: dict[str, Any] = {"sigterm_timeout": "30", "sigkill_timeout": "30", "
 def generate_launch_description() -> LaunchDescription:
     """Arguments, then the processes."""
     argument = DeclareLaunchArgument
+    common = PythonLaunchDescriptionSource(str(Path(__file__).with_name("common.launch.py")))
     return LaunchDescription(
         [
             argument(
                 "robot", description="Name of a robot (a YAML in robot_env/ros/robots), or a path of one."
             ),
-            argument("task", default_value="lift_cube", description="The task to learn."),
             argument(
                 "run",
                 default_value="",
@@ -67,19 +69,7 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["twin", "robot"],
                 description="What this robot's transitions are marked with.",
             ),
-            argument("namespace", default_value="", description="Namespace of the robot's topics."),
-            argument(
-                "use_sim_time",
-                default_value="false",
-                choices=_BOOL,
-                description="Whether time comes from /clock.",
-            ),
-            argument(
-                "transports",
-                default_value=EnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", default_value="DEFAULT"),
-                description="Fast DDS transports: DEFAULT, or for large raw images 'LARGE_DATA?max_msg_size=2MB&"
-                "sockets_size=2MB&non_blocking=true'. Nodes, drivers and tools hear each other only with the same.",
-            ),
+            IncludeLaunchDescription(common),
             OpaqueFunction(function=_start),
         ]
     )

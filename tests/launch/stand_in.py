@@ -45,7 +45,10 @@ class LaunchContext:
     def ends(self, process: "ExecuteProcess", code: int) -> list[str]:
         """Let a process end; returns what that leads to, by name. Timers run out at once."""
         before = len(self.done)
-        self.visit(process.on_exit(SimpleNamespace(returncode=code, action=process), self))
+        reaction = process.on_exit
+        if callable(reaction):
+            reaction = reaction(SimpleNamespace(returncode=code, action=process), self)
+        self.visit([reaction] if isinstance(reaction, Recorded) else reaction)
         led_to = self.done[before:]
         for action in led_to:
             if isinstance(action, TimerAction):
