@@ -140,11 +140,11 @@ class Actor:
         return self._episode_number
 
     def request_stop(self) -> None:
-        """End `run` after the current step; may be called from a signal handler."""
+        """End `run` after the current step or command of a reset; may be called from a signal handler."""
         self._turns.request_stop()
 
     def pause(self) -> None:
-        """Park the robot after the current step, until `resume`; the episode in progress ends there.
+        """Park the robot after the current step or command of a reset, until `resume`; the episode in progress ends there.
 
         An evaluation in progress is repeated later. The learner goes on, and new weights keep coming.
         """
@@ -192,7 +192,9 @@ class Actor:
         self._turns.rest(ActorState.ACTING)
         episode = self._episode_number = self._client.next_sequence
         rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
-        raw, _ = self._env.reset(seed=int(rng.integers(2**31)))
+        raw, _ = self._env.reset(
+            seed=int(rng.integers(2**31)), options={"keep_going": self._turns.heed_person}
+        )
         observation = self._spec.observation(raw)
         step, total, done, info = 0, 0.0, False, {}
         while not done:
@@ -246,6 +248,7 @@ class Actor:
             policy_version=self._policy_version,
             environment_steps=steps,
             after_step=self._turns.after_evaluation_step,
+            keep_going=self._turns.heed_person,
         )
         self._next_evaluation = self._due_after(steps)  # Not before: what was broken off is still due.
         self._client.report(

@@ -12,6 +12,8 @@ class InputError(ValueError):
     prints it without a traceback and exits with code 2.
     """
 
+    exit_code = 2
+
 
 # Type checkers do not see by themselves that subclasses inherit frozen.
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))

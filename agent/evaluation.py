@@ -58,6 +58,7 @@ def evaluate(
     policy_version: int = 0,
     environment_steps: int = 0,
     after_step: Callable[[int, dict[str, Any]], None] = lambda _episode, _info: None,
+    keep_going: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Run `episodes` episodes, episode i from reset seed `seed + i`, so that every policy meets the same starts.
 
@@ -71,10 +72,11 @@ def evaluate(
         environment_steps: Copied into the result.
         after_step: Called after every step with the episode's index and the step's `info`; may record a frame,
             or raise to interrupt.
+        keep_going: Called while the environment is reset, where that takes time; may raise to interrupt.
     """
     successes, returns, lengths = 0, 0.0, 0
     for index in range(episodes):
-        observation, _ = env.reset(seed=seed + index)
+        observation, _ = env.reset(seed=seed + index, options={"keep_going": keep_going})
         done = False
         while not done:
             action = policy.act(spec.observation(observation), deterministic=True)

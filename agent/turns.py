@@ -172,10 +172,19 @@ class Turns:
         """Only a person breaks an evaluation off: the learner's stop comes when the run is complete.
 
         Raises:
+            Interrupted: See `heed_person`.
+            BrokenOff: See `heed_person`.
+        """
+        self.robot_works(ActorState.EVALUATING)
+        self.heed_person()
+
+    def heed_person(self) -> None:
+        """Where something takes longer than a step, see that it is still wanted.
+
+        Raises:
             Interrupted: A person wants the actor to end.
             BrokenOff: A person wants the robot to rest.
         """
-        self.robot_works(ActorState.EVALUATING)
         if self._stop.is_set():
             raise Interrupted
         if self._paused:

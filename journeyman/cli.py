@@ -2,8 +2,9 @@
 
 import argparse
 import importlib
-import sys
 from collections.abc import Sequence
+
+from robot_env.program import run_program
 
 # Verb -> what it does. Each is a module of that name with `run(options) -> exit code`.
 _VERBS = {
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Returns:
-        Exit code: 0 done, 1 failed, 2 wrong input, 3 the robot needs a human, 130 interrupted.
+        Exit code: 0 done, 1 failed, 2 wrong input, 3 the robot needs a human, 130 interrupted (see `run_program`).
     """
     parser = argparse.ArgumentParser(
         prog="journeyman",
@@ -36,26 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub = verbs.add_parser(verb, help=purpose, description=purpose)
         _add_arguments(sub, verb)
     options = parser.parse_args(arguments)
-    # Imported late: `journeyman doctor` must be able to say that torch is broken.
-    from agent.config import InputError
-    from controllers.config import InputError as RobotSideInputError
-    from robot_env.robot import RobotError
-
-    try:
-        module = importlib.import_module(f"journeyman.{options.verb}")
-        return int(module.run(options))
-    except (InputError, RobotSideInputError) as error:
-        print(f"journeyman {options.verb}: {error}", file=sys.stderr)
-        return 2
-    except RobotError as error:
-        print(f"journeyman {options.verb}: {error}", file=sys.stderr)
-        return 3
-    except OSError as error:  # A full disk, a folder that may not be written.
-        print(f"journeyman {options.verb}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    # A verb is imported late: `journeyman doctor` must be able to say that torch is broken.
+    return run_program(
+        f"journeyman {options.verb}",
+        lambda: importlib.import_module(f"journeyman.{options.verb}").run(options),
+    )
 
 
 def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:

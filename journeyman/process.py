@@ -1,11 +1,12 @@
 """What learner and actor have in common as processes: stop politely on a signal, or when the supervisor is gone."""
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+from robot_env.program import when_signalled
 
 
 def on_stop(stop: Callable[[], None], supervised: bool) -> None:
@@ -13,8 +14,7 @@ def on_stop(stop: Callable[[], None], supervised: bool) -> None:
 
     A supervisor keeps the other end of standard input open, so that its death, however sudden, is noticed.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop())
+    when_signalled(stop)
     if supervised:
         when_input_ends(stop)
 

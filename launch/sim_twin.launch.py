@@ -42,9 +42,7 @@ def generate_launch_description() -> LaunchDescription:
                 description="Whether the twin renders its cameras.",
             ),
             # What is declared here is set there as well; but launch wants to be given what has no default there.
-            IncludeLaunchDescription(
-                controller, launch_arguments=[("robot", LaunchConfiguration("robot"))]
-            ),
+            IncludeLaunchDescription(controller, launch_arguments=[("robot", LaunchConfiguration("robot"))]),
             Node(
                 package="journeyman",
                 executable="twin_node",

@@ -1,6 +1,6 @@
 """What the environment is assembled from besides the robot: scene, camera, reward, reset."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -65,6 +65,12 @@ class ResetResult:
 class ResetPolicy(Protocol):
     """Brings robot and scene to a start state."""
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
-        """Do it; every random choice comes from `rng`."""
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None]) -> ResetResult:
+        """Do it; every random choice comes from `rng`.
+
+        Args:
+            rng: Source of randomness.
+            keep_going: Called before every command. What it raises breaks the reset off: then the robot is stopped and
+                the exception passed on. Only so does Ctrl-C reach an arm that drives home for seconds.
+        """
         ...

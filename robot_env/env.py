@@ -4,7 +4,7 @@ Order of one step: send the action, hold the rate, *then* observe. So the stored
 action caused, and the next action is chosen from the freshest measurement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -109,6 +109,10 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode.
 
+        Args:
+            seed: Of every random choice from now on.
+            options: `keep_going`, a function that may raise to break the reset off (see `ResetPolicy`).
+
         Raises:
             RobotError: The reset policy failed three times in a row, or a measurement is not finite.
         """
@@ -117,8 +121,9 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             # Not before: a learner asks an environment for its spaces far from the robot.
             self.robot.connect()
             self._connected = True
+        keep_going: Callable[[], None] = (options or {}).get("keep_going", lambda: None)
         for _ in range(_MAX_RESET_ATTEMPTS):
-            result = self.reset_policy.reset(self.np_random)
+            result = self.reset_policy.reset(self.np_random, keep_going)
             if result.success:
                 break
         else:

@@ -1,5 +1,7 @@
 """Reset policies that need nothing but the robot."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,21 +79,25 @@ class JointReset:
         self._limits = limits
         self._home_rad = home_rad
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
         """Move home. Nothing about it is random.
 
         Raises:
             RobotUnavailableError: The robot went away meanwhile.
+            Exception: What `keep_going` raised; the robot was stopped.
         """
         try:
-            return self._move_home()
+            return self._move_home(keep_going)
         except RobotUnavailableError:
             self._robot.stop()
             raise
         except RobotError as error:
             return self._stopped(str(error))
+        except BaseException:  # Ctrl-C as well.
+            self._robot.stop()
+            raise
 
-    def _move_home(self) -> ResetResult:
+    def _move_home(self, keep_going: Callable[[], None]) -> ResetResult:
         config, clock = self._config, self._robot.clock
         state = self._robot.observe()
         start_rad = state.joint_position_rad
@@ -103,6 +109,7 @@ class JointReset:
         rate = Rate(clock, config.rate_hz)
         start_s = clock.now_s()
         while True:
+            keep_going()
             time_s = clock.now_s() - start_s
             target_rad, _ = motion.at(time_s)
             self._robot.send_command(JointCommand(clock.now_s(), target_rad, width_m))

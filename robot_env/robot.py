@@ -4,6 +4,7 @@ from typing import Protocol
 
 from controllers.state import JointCommand, PoseCommand, RobotCommand, RobotState
 from robot_env.clock import Clock
+from robot_env.program import NEEDS_HUMAN
 
 __all__ = [
     "JointCommand",
@@ -18,6 +19,8 @@ __all__ = [
 
 class RobotError(RuntimeError):
     """The robot cannot be driven right now; the message says why and what a human should do."""
+
+    exit_code = NEEDS_HUMAN
 
 
 class RobotUnavailableError(RobotError):

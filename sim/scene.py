@@ -1,7 +1,7 @@
 """What every task of the twin has in common: start states, reward, success, scripted expert."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -111,8 +111,11 @@ class TwinScene(ABC):
     def _start(self, rng: np.random.Generator) -> None:
         """Put arm and objects into a random start state, by `_start_arm` first."""
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
-        """Bring arm and scene to a random start state, at rest. Implements `robot_env.contracts.ResetPolicy`."""
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
+        """Bring arm and scene to a random start state, at rest. Implements `robot_env.contracts.ResetPolicy`.
+
+        It moves nothing on the way there, so that `keep_going` is not asked.
+        """
         try:
             self._start(rng)
         except UnreachableError as error:

@@ -7,14 +7,12 @@ pauses too, and answers when the robot rests. Topics (diagnostic_msgs/Diagnostic
 once a second, `~/episode` after each; both are also in `/diagnostics`.
 """
 
-import signal
 import sys
 from typing import Any, NoReturn
 
 from agent.config import InputError
-from controllers.config import InputError as RobotSideInputError
 from journeyman.process import on_stop
-from robot_env.robot import RobotError
+from robot_env.program import run_program, when_signalled
 from robot_env.ros.runtime import Runtime, share_arguments
 
 
@@ -22,27 +20,19 @@ def main(args: list[str] | None = None) -> int:
     """Act until the learner or a signal says stop; then the robot is parked and the spool flushed.
 
     Returns:
-        0 done, 1 failed, 2 wrong input, 3 the robot needs a human, 130 interrupted before there was an actor.
+        As `run_program` says; 130 if interrupted before there was an actor.
     """
-    arguments = sys.argv[1:] if args is None else args
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    return run_program("actor_node", lambda: _run(sys.argv[1:] if args is None else args))
+
+
+def _run(arguments: list[str]) -> None:
+    when_signalled(_interrupt)
+    runtime = Runtime(_make_node, arguments)
+    share_arguments(arguments)  # The robot of the actor is a node of its own, in the same namespace.
     try:
-        runtime = Runtime(_make_node, arguments)
-        share_arguments(arguments)  # The robot of the actor is a node of its own, in the same namespace.
-        try:
-            _act(runtime, _overrides(runtime.node, arguments))
-        finally:
-            runtime.close()
-    except (InputError, RobotSideInputError) as error:
-        return _complain(error, 2)
-    except RobotError as error:
-        return _complain(error, 3)
-    except OSError as error:  # A full disk, a folder that may not be written.
-        return _complain(error, 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted.", 130)
-    return 0
+        _act(runtime, _overrides(runtime.node, arguments))
+    finally:
+        runtime.close()
 
 
 def _act(runtime: Runtime, overrides: list[str]) -> None:
@@ -88,13 +78,8 @@ def _overrides(node: Any, arguments: list[str]) -> list[str]:
     return list(node.get_parameter_or("overrides").value or [])
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt() -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _complain(error: object, code: int) -> int:
-    print(f"actor_node: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -6,26 +6,23 @@ A lifecycle node. The control loop has a thread of its own (`robot_env.ros.contr
     python -m robot_env.ros.controller_node --ros-args -p arm:=twin
 """
 
-import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from controllers.config import InputError
 from robot_env.clock import RateStatistics
+from robot_env.program import StopFlag, ThreadDiedError, run_program, when_signalled
 from robot_env.robot import RobotError
 from robot_env.ros.control_loop import ControlLoop
 from robot_env.ros.controller_status import Report, StatusTopics
 from robot_env.ros.controller_topics import EmergencyStopTopic
+from robot_env.ros.node_parameters import declare, number
 from robot_env.ros.ros_clock import RosClock, SimulatedRosClock, WallRosClock
 from robot_env.ros.runtime import Runtime
 
@@ -53,12 +50,8 @@ class ControllerNode(LifecycleNode):
         self._made: set[Any] = set()
         self._ended = False
         self._why_inactive = "not active"
-        self.declare_parameter("arm", "twin")
-        self.declare_parameter("task", "")
-        self.declare_parameter("autostart", True)
-        for name, (default, _, _) in _NUMBERS.items():
-            # Dynamic: people write 100 as well as 100.0.
-            self.declare_parameter(name, default, ParameterDescriptor(dynamic_typing=True))
+        numbers = {name: default for name, (default, *_) in _NUMBERS.items()}
+        declare(self, {"arm": "twin", "task": "", "autostart": True, **numbers})
         simulated = self.get_parameter("use_sim_time").value
         self._clock_of_loop: RosClock = SimulatedRosClock(self) if simulated else WallRosClock()
         self._stop = EmergencyStopTopic(self)
@@ -146,25 +139,17 @@ class ControllerNode(LifecycleNode):
         if isinstance(self.failure, InputError):
             raise self.failure
         if self.failure is not None:
-            raise RuntimeError(f"The controller cannot be started: {self.failure!r}.") from self.failure
+            raise ThreadDiedError(f"The controller cannot be started: {self.failure!r}.") from self.failure
         loop = self._loop
         if loop is not None and loop.failure is not None:
-            raise RuntimeError(f"The control thread died: {loop.failure!r}.") from loop.failure
+            raise ThreadDiedError(f"The control thread died: {loop.failure!r}.") from loop.failure
 
     def _make_loop(self) -> ControlLoop:
         arm, task = (str(self.get_parameter(name).value) for name in ("arm", "task"))
-        rate_hz, max_lateness_s = (self._number(name) for name in _NUMBERS)
+        rate_hz, max_lateness_s = (number(self, name, *bounds) for name, (_, *bounds) in _NUMBERS.items())
         return ControlLoop(
             self, self._clock_of_loop, self._stop, arm, task, rate_hz, max_lateness_s, self._after_tick
         )
-
-    def _number(self, name: str) -> float:
-        value, (_, lowest, highest) = self.get_parameter(name).value, _NUMBERS[name]
-        if not isinstance(value, int | float) or not lowest <= value <= highest:
-            raise InputError(
-                f"Parameter {name} is {value!r}, but must be a number from {lowest:g} to {highest:g}: correct it."
-            )
-        return float(value)
 
     def _start_by_itself(self) -> None:
         """Try until the arm is there."""
@@ -252,39 +237,20 @@ class ControllerNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of the node.
+    """Entry point of the node; returns as `run_program` says."""
+    return run_program("controller_node", lambda: _run(sys.argv[1:] if args is None else args))
 
-    Returns:
-        0 after SIGINT or SIGTERM, 2 for input that cannot be used, 1 if it cannot go on.
-    """
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: signals.append(number))
+
+def _run(arguments: list[str]) -> None:
+    stop = StopFlag()
+    when_signalled(stop.set)
+    runtime = Runtime(ControllerNode, arguments)
     try:
-        runtime = _make_runtime(sys.argv[1:] if args is None else args)
-        try:
-            while not signals:
-                runtime.raise_if_dead()
-                runtime.node.raise_if_dead()
-                time.sleep(_LOOK_PERIOD_S)
-        finally:
-            runtime.close()
-    except InputError as error:
-        print(f"controller_node: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        print(f"controller_node: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _make_runtime(arguments: list[str]) -> Runtime:
-    try:
-        return Runtime(ControllerNode, arguments)
-    except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
-        raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
+        while not stop.wait(_LOOK_PERIOD_S):
+            runtime.raise_if_dead()
+            runtime.node.raise_if_dead()
+    finally:
+        runtime.close()
 
 
 if __name__ == "__main__":

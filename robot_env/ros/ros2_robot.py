@@ -266,5 +266,5 @@ class Ros2Robot:
         if self._runtime is None:
             raise InputError(f"Robot {self.description.name!r} is not connected: call connect() first.")
         if self._repeater_failure is not None:
-            raise RuntimeError("The thread that repeats commands died.") from self._repeater_failure
+            raise ThreadDiedError("The thread that repeats commands died.") from self._repeater_failure
         return self._runtime

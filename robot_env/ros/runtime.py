@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from controllers.config import InputError
+from robot_env.program import ThreadDiedError
 
 _WHEELS = "ros_wheels_bootstrapper"  # Comes with every wheel of ROS 2 on the package index.
 _RCLPY = (
@@ -75,6 +76,9 @@ class Runtime:
         make_node: Called with keyword arguments for `rclpy.node.Node` (its context); returns the node.
         arguments: ROS arguments such as `--ros-args -r __ns:=/left`; those of `share_arguments` if empty.
 
+    Raises:
+        InputError: There is no ROS 2, or the arguments, or the types of parameters in them, cannot be used.
+
     Attributes:
         node: The node. Subscriptions in an `Inbox` are never touched by the thread.
     """
@@ -82,20 +86,21 @@ class Runtime:
     def __init__(self, make_node: Callable[..., Any], arguments: Sequence[str] = ()) -> None:
         require_ros()
         import rclpy
+        from rclpy.exceptions import ParameterException
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
         self._rclpy = rclpy
         self._context = rclpy.Context()
-        rclpy.init(
-            args=list(arguments or _process_arguments),
-            context=self._context,
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
         self._closed = False
         self._failure: BaseException | None = None
+        arguments = list(arguments or _process_arguments)
         try:
+            rclpy.init(args=arguments, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
             self.node = make_node(context=self._context)
+        except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
+            rclpy.try_shutdown(context=self._context)
+            raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
         except BaseException:
             rclpy.try_shutdown(context=self._context)
             raise
@@ -107,7 +112,7 @@ class Runtime:
     def raise_if_dead(self) -> None:
         """Raise if the thread has ended: a node that no longer answers must not go on."""
         if self._failure is not None:
-            raise RuntimeError("The thread that serves the ROS node died.") from self._failure
+            raise ThreadDiedError("The thread that serves the ROS node died.") from self._failure
 
     def close(self) -> None:
         """Stop the thread, then destroy the node, then the context. Idempotent."""

@@ -49,12 +49,15 @@ class ServiceReset:
         self._reset = Service(node, Trigger, f"{self._node_name}/reset", answer_timeout_s=self._timeout_s)
         self._parameters = Service(node, SetParameters, f"{self._node_name}/set_parameters")
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
         """Let the node reset the scene from a seed drawn from `rng`.
+
+        `keep_going` is asked before the node is, and not while it works: what it does then nobody here can stop.
 
         Raises:
             RobotUnavailableError: The robot, its controller or the node is not there, or does not follow.
         """
+        keep_going()
         # Whoever stopped or disabled the controller must find it so: first of all, nothing is touched.
         self._require(self._robot.commander.fault(time.monotonic()))
         self._robot.stop()

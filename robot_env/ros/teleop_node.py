@@ -6,20 +6,19 @@ It commands, so nothing else may: the controller node refuses two. It records no
 """
 
 import re
-import signal
 import sys
-import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
 from controllers.config import InputError
 from robot_env.clock import Rate
+from robot_env.program import StopFlag, run_program, when_signalled
 from robot_env.realtime import prefer_control_loop
-from robot_env.robot import RobotError, RobotUnavailableError
+from robot_env.robot import RobotUnavailableError
 from robot_env.ros.description import RobotDescription, limits_for, load_description
+from robot_env.ros.node_parameters import declare, number
 from robot_env.ros.ros2_robot import Ros2Robot
-from robot_env.ros.runtime import Runtime, require_ros, share_arguments
+from robot_env.ros.runtime import Runtime, share_arguments
 from robot_env.ros.teleop_devices import DEVICES, Device, Setting
 from robot_env.task import load_task
 from robot_env.teleop import TeleopConfig, TeleopMapping
@@ -64,9 +63,9 @@ class Teleop:
                 )
         description = load_description(values["arm"])
         limits = limits_for(description, load_task(Path(values["task"])) if values["task"] else None)
-        self._rate_hz = _number("rate_hz", values["rate_hz"], *_RATES_HZ)
+        self._rate_hz = number(node, "rate_hz", *_RATES_HZ)
         speeds = [
-            _number(name, values[name], 0.001, getattr(limits, name))
+            number(node, name, 0.001, getattr(limits, name))
             for name in ("linear_speed_m_s", "angular_speed_rad_s")
         ]
         self._runtime = runtime
@@ -91,7 +90,7 @@ class Teleop:
         self._log = node.get_logger()
         self._outage = self._problem = ""
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Drive until `stop`; then the arm is at rest.
 
         Raises:
@@ -109,7 +108,7 @@ class Teleop:
         finally:
             self._robot.close()
 
-    def _drive(self, stop: threading.Event) -> None:
+    def _drive(self, stop: StopFlag) -> None:
         robot, mapping = self._robot, self._mapping
         if self._outage:
             mapping.restart()
@@ -150,53 +149,28 @@ class Teleop:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Entry point of the node.
+    """Entry point of the node; returns as `run_program` says."""
+    return run_program("teleop_node", lambda: _run(sys.argv[1:] if args is None else args))
 
-    Returns:
-        0 after SIGINT or SIGTERM, 1 if it cannot go on, 2 for input that cannot be used, 3 if the robot needs a human.
-    """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    arguments = sys.argv[1:] if args is None else args
+
+def _run(arguments: list[str]) -> None:
+    stop = StopFlag()
+    when_signalled(stop.set)
+    runtime = Runtime(_make_node, arguments)
+    share_arguments(arguments)  # The robot is a node of its own, in the same namespace.
     try:
-        runtime = _make_runtime(arguments)
-        share_arguments(arguments)  # The robot is a node of its own, in the same namespace.
-        try:
-            teleop = Teleop(runtime)
-            prefer_control_loop()
-            teleop.run(stop)
-        finally:
-            runtime.close()
-    except InputError as error:
-        return _complain(error, 2)
-    except RobotError as error:
-        return _complain(error, 3)
-    except RuntimeError as error:
-        if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        return _complain(error, 1)
-    return 0
-
-
-def _make_runtime(arguments: list[str]) -> Runtime:
-    require_ros()
-    from rclpy.exceptions import ParameterException
-
-    try:
-        return Runtime(_make_node, arguments)
-    except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
-        raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
+        teleop = Teleop(runtime)
+        prefer_control_loop()
+        teleop.run(stop)
+    finally:
+        runtime.close()
 
 
 def _make_node(**keywords: Any) -> Any:
-    from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
 
     node = Node("teleop", **keywords)
-    for name, value in _PARAMETERS.items():
-        # Dynamic: people write 20 as well as 20.0.
-        node.declare_parameter(name, value, ParameterDescriptor(dynamic_typing=isinstance(value, float)))
+    declare(node, _PARAMETERS)
     return node
 
 
@@ -210,21 +184,8 @@ def _make_device(name: str, node: Any, setting: Setting) -> Device:
     return device
 
 
-def _number(name: str, value: Any, lowest: float, highest: float) -> float:
-    if not isinstance(value, int | float) or not lowest <= value <= highest:
-        raise InputError(
-            f"Parameter {name} is {value!r}, but must be a number from {lowest:g} to {highest:g}: correct it."
-        )
-    return float(value)
-
-
 def _frame_id(description: RobotDescription, frame: str) -> str:
     return description.ee_frame if frame == "end_effector" else description.base_frame
-
-
-def _complain(error: object, code: int) -> int:
-    print(f"teleop_node: {error}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

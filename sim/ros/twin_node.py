@@ -4,16 +4,15 @@ Services: `~/reset` (the scene, from parameter `reset_seed` unless that is negat
 stop), both std_srvs/Trigger.
 """
 
-import signal
 import sys
-import threading
 from typing import Any
 
-from controllers.config import InputError
+from robot_env.program import StopFlag, run_program, when_signalled
 from robot_env.realtime import prefer_control_loop
 from robot_env.ros.description import load_description
-from robot_env.ros.runtime import Runtime, require_ros
-from sim.ros.world import TwinWorld, find_task
+from robot_env.ros.node_parameters import declare, number
+from robot_env.ros.runtime import Runtime
+from sim.ros.world import RATE_FACTORS, TwinWorld, find_task
 
 _PARAMETERS = {
     "task": "lift_cube",
@@ -45,14 +44,14 @@ class TwinNode:
         node = self._node = runtime.node
         values = {name: node.get_parameter(name).value for name in _PARAMETERS}
         description = load_description(values["arm"])
-        rate_factor = _number("rate_factor", values["rate_factor"])
+        rate_factor = number(node, "rate_factor", *RATE_FACTORS)
         self.world = TwinWorld(find_task(values["task"]), rate_factor, values["publish_clock"])
         self._arm = ArmTopics(node, description, self.world)
         self._cameras = CameraTopics(node, description.cameras, self.world) if values["cameras"] else None
         node.create_service(Trigger, "~/reset", lambda _, answer: self._answer(answer, self._reset))
         node.create_service(Trigger, "~/recover", lambda _, answer: self._answer(answer, self._recover))
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Let time pass until `stop`."""
         from sim.ros.arm_topics import SLOW_EVERY
 
@@ -92,63 +91,30 @@ class TwinNode:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point of the node.
+    """Entry point of the node; returns as `run_program` says."""
+    return run_program("twin_node", lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
-    Returns:
-        0 after a signal, 2 for parameters that cannot be used.
-    """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        runtime = _make_runtime(sys.argv[1:] if arguments is None else arguments)
-    except InputError as error:
-        print(f"twin_node: {error}", file=sys.stderr)
-        return 2
+
+def _run(arguments: list[str]) -> None:
+    stop = StopFlag()
+    when_signalled(stop.set)
+    runtime = Runtime(_make_node, arguments)
     try:
         node = TwinNode(runtime)
         print(f"twin of {node.world.task.name} is running", flush=True)
         # A real arm's joint states do not wait for a learner either.
         prefer_control_loop(beside_the_arm=True)
         node.run(stop)
-    except InputError as error:
-        print(f"twin_node: {error}", file=sys.stderr)
-        return 2
     finally:
         runtime.close()
-    return 0
-
-
-def _make_runtime(arguments: list[str]) -> Runtime:
-    """The node on its thread.
-
-    Raises:
-        InputError: The arguments of ROS, or the types of parameters in them, cannot be used.
-    """
-    require_ros()
-    from rclpy.exceptions import ParameterException
-
-    try:
-        return Runtime(_make_node, arguments)
-    except (ParameterException, RuntimeError) as error:  # Of rcl, which names what it could not read.
-        raise InputError(f"The ROS arguments {arguments} cannot be used: {error}") from None
 
 
 def _make_node(**keywords: Any) -> Any:
-    from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
 
     node = Node("twin", **keywords)
-    for name, value in _PARAMETERS.items():
-        # Dynamic: people write 2 as well as 2.0.
-        node.declare_parameter(name, value, ParameterDescriptor(dynamic_typing=isinstance(value, float)))
+    declare(node, _PARAMETERS)
     return node
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, (int, float)):
-        return float(value)
-    raise InputError(f"Parameter {name} is {value!r}, but must be a number.")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from sim.config import TwinConfig
 from sim.registration import load, make_env
 from sim.scene import TwinScene
 
+RATE_FACTORS = (0.01, 20.0)
+"""Slowest and fastest time, relative to the wall's."""
 # Wall time that the physics may lag behind before the missing time is dropped.
 _MAX_LAG_S = 0.1
 _WISH_TIMEOUT_S = 5.0
@@ -31,8 +33,11 @@ class TwinWorld:
     """
 
     def __init__(self, task: Task, rate_factor: float = 1.0, simulated_time: bool = False) -> None:
-        if not 0.01 <= rate_factor <= 20.0:
-            raise InputError(f"rate_factor {rate_factor:g} must lie between 0.01 and 20; 1 is real time.")
+        lowest, highest = RATE_FACTORS
+        if not lowest <= rate_factor <= highest:
+            raise InputError(
+                f"rate_factor {rate_factor:g} must lie between {lowest:g} and {highest:g}; 1 is real time."
+            )
         if rate_factor != 1.0 and not simulated_time:
             raise InputError(
                 f"rate_factor {rate_factor:g} makes time pass otherwise than on the wall: set publish_clock, and "

@@ -76,9 +76,12 @@ class PutBack:
 
     def __init__(self, robot):
         self.robot, self.count = robot, 0
+        self.on_the_way = lambda: None
 
-    def reset(self, rng):
+    def reset(self, rng, keep_going):
         self.robot.observe()
+        self.on_the_way()
+        keep_going()
         self.robot.place(START_M)
         self.count += 1
         return ResetResult(True)
@@ -93,7 +96,7 @@ class SeededEnv(RobotEnv):
         self.seeds, self.steps = [], 0
 
     def reset(self, *, seed=None, options=None):
-        result = super().reset(seed=seed)
+        result = super().reset(seed=seed, options=options)
         self.seeds.append(seed)
         return result
 
@@ -271,6 +274,31 @@ def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_
         check_replay(rig.wait_for_rows(3))
     assert rig.robot.calls[:3] == ["stop", "connect", "observe"]
     assert rig.witness.states == ["paused", "waiting_for_policy", "acting", "parked"]
+
+
+@pytest.mark.parametrize("evaluate_every", [0, 5])
+@pytest.mark.parametrize("act", ["pause", "request_stop"])
+def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
+    with Rig(tmp_path, allowance=40, evaluate_every=evaluate_every, evaluation_episodes=2) as rig:
+        resets = rig.env.reset_policy
+
+        def on_the_way():
+            if resets.count == 1:  # The second: of an evaluation, or of the second episode.
+                resets.on_the_way = lambda: None
+                getattr(rig.actor, act)()
+
+        resets.on_the_way = on_the_way
+        rig.start()
+        state = ActorState.PAUSED if act == "pause" else ActorState.PARKED
+        until(lambda: state in rig.witness.states)
+        assert rig.env.steps == 10
+        assert resets.count == 1
+        assert rig.robot.calls[-1] == "stop"
+        if act == "pause":
+            rig.actor.resume()
+            rig.wait_for_rows(40)
+    assert rig.error is None
+    check_replay(rig.rows())
 
 
 def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path):

@@ -49,7 +49,7 @@ class CountedReset:
         self.failures = failures
         self.draws: list[float] = []
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None]) -> ResetResult:
         self.draws.append(float(rng.random()))
         if len(self.draws) <= self.failures:
             return ResetResult(False, "the cube fell off the table")
@@ -63,7 +63,7 @@ class PutBack:
         self._robot = robot
         self._start: Any = None
 
-    def reset(self, rng: np.random.Generator) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None]) -> ResetResult:
         self._start = self._start or self._robot.observe()
         self._robot.place(self._start.ee_position_m, self._start.ee_quaternion_xyzw)
         return ResetResult(True)

@@ -129,6 +129,23 @@ def test_a_state_that_grows_stale_on_the_way_stops_the_robot():
     assert len(robot.sent) < 15
 
 
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ZeroDivisionError])
+def test_who_wants_it_to_end_stops_the_robot_on_the_way(interruption):
+    robot = connected()
+    calls = 0
+
+    def keep_going():
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise interruption
+
+    with pytest.raises(interruption):
+        make_reset(robot).reset(RNG, keep_going)
+    assert len(robot.sent) == 4
+    assert robot.calls[-1] == "stop"
+
+
 @pytest.mark.parametrize("home", [HOME[:6], (9.0, *HOME[1:]), (float("nan"), *HOME[1:])])
 def test_a_home_that_the_robot_does_not_have_is_refused(home):
     with pytest.raises(InputError, match="home position"):
