@@ -144,7 +144,7 @@ class Actor:
         self._turns.request_stop()
 
     def pause(self) -> None:
-        """Park the robot after the current step or command of a reset, until `resume`; the episode in progress ends there.
+        """Park the robot after the current step or command of a reset, until `resume`; the episode ends there.
 
         An evaluation in progress is repeated later. The learner goes on, and new weights keep coming.
         """

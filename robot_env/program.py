@@ -19,7 +19,7 @@ class ThreadDiedError(RuntimeError):
 
 
 class StopFlag:
-    """Set by a signal. It takes no lock: a handler that sets a `threading.Event` may interrupt a wait that holds its."""
+    """Set by a signal. Takes no lock: a handler that sets a `threading.Event` may interrupt a wait that holds its."""
 
     def __init__(self) -> None:
         self._is_set = False

@@ -18,6 +18,7 @@ from controllers.limits import SafetyLimits
 from controllers.safety_filter import SafetyFilter
 from controllers.state import RobotCommand, RobotState
 from robot_env.age import AgeStatistics
+from robot_env.program import ThreadDiedError
 from robot_env.robot import RobotError, RobotUnavailableError
 from robot_env.ros.commander import ControllerCommander, DirectCommander, make_commander
 from robot_env.ros.description import RobotDescription
