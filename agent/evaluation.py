@@ -59,6 +59,8 @@ def evaluate(
     environment_steps: int = 0,
     after_step: Callable[[int, dict[str, Any]], None] = lambda _episode, _info: None,
     keep_going: Callable[[], None] = lambda: None,
+    faults: tuple[type[Exception], ...] = (),
+    wait_after_fault: Callable[[Exception], None] = lambda _error: None,
 ) -> Evaluation:
     """Run `episodes` episodes, episode i from reset seed `seed + i`, so that every policy meets the same starts.
 
@@ -73,19 +75,25 @@ def evaluate(
         after_step: Called after every step with the episode's index and the step's `info`; may record a frame,
             or raise to interrupt.
         keep_going: Called while the environment is reset, where that takes time; may raise to interrupt.
+        faults: What the environment raises while the robot cannot be driven but may come back: the episode does not
+            count, and is done again.
+        wait_after_fault: Called before that; raises to give up.
     """
-    successes, returns, lengths = 0, 0.0, 0
-    for index in range(episodes):
-        observation, _ = env.reset(seed=seed + index, options={"keep_going": keep_going})
-        done = False
-        while not done:
-            action = policy.act(spec.observation(observation), deterministic=True)
-            observation, reward, terminated, truncated, info = env.step(action)
-            after_step(index, info)
-            returns += float(reward)
-            lengths += 1
-            done = terminated or truncated
+    successes, returns, lengths, index = 0, 0.0, 0, 0
+    while index < episodes:
+        total, steps, done = 0.0, 0, False
+        try:
+            observation, _ = env.reset(seed=seed + index, options={"keep_going": keep_going})
+            while not done:
+                action = policy.act(spec.observation(observation), deterministic=True)
+                observation, reward, terminated, truncated, info = env.step(action)
+                after_step(index, info)
+                total, steps, done = total + float(reward), steps + 1, terminated or truncated
+        except faults as error:
+            wait_after_fault(error)
+            continue
         successes += bool(info.get("success", False))
+        returns, lengths, index = returns + total, lengths + steps, index + 1
     low, high = wilson_interval(successes, episodes)
     return Evaluation(
         policy_version=policy_version,

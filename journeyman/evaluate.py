@@ -1,6 +1,8 @@
 """`journeyman evaluate`: how good a run's newest policy is, through the pipeline that acting uses."""
 
 import argparse
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,9 @@ from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
 from robot_env.env import RobotEnv
 from robot_env.realtime import prefer_control_loop
+from robot_env.robot import RobotUnavailableError
+
+_FAULT_RETRY_S = 1.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,7 +77,23 @@ def evaluate_newest(
         policy_version=values["blocks"],
         environment_steps=values["environment_steps"],
         after_step=after_step,
+        faults=(RobotUnavailableError,),
+        wait_after_fault=_WaitAfterFault(),
     )
+
+
+class _WaitAfterFault:
+    """Says what is wrong with the robot, once for each reason, and lets a second pass."""
+
+    def __init__(self) -> None:
+        self._reason = ""
+
+    def __call__(self, error: Exception) -> None:
+        reason = re.sub(r"\d", "", str(error))  # The age of the last message grows.
+        if reason != self._reason:
+            print(f"{error} The episode is done again; trying every {_FAULT_RETRY_S:g} s.", flush=True)
+        self._reason = reason
+        time.sleep(_FAULT_RETRY_S)
 
 
 def describe(result: Evaluation) -> str:

@@ -59,6 +59,43 @@ class FirstObservation:
         pass
 
 
+class LostError(Exception):
+    """The robot is gone for a while."""
+
+
+@pytest.mark.parametrize("lost_at", ["reset", "step"])
+def test_an_episode_without_its_robot_does_not_count_and_is_done_again(lost_at):
+    class Flaky(Countdown):
+        lost = 0
+
+        def lose(self, where):
+            if where == lost_at and self.seeds[-1] == 11 and self.lost < 2:
+                self.lost += 1
+                raise LostError
+
+        def reset(self, *, seed=None, options=None):
+            result = super().reset(seed=seed)
+            self.lose("reset")
+            return result
+
+        def step(self, action):
+            result = super().step(action)
+            self.lose("step")
+            return result
+
+    env, waits = Flaky(), []
+    spec = TransitionSpec.of(env.observation_space, env.action_space)
+    result = evaluate(
+        env, FirstObservation(), spec, episodes=3, seed=10, faults=(LostError,), wait_after_fault=waits.append
+    )
+    assert env.seeds == [10, 11, 11, 11, 12]
+    assert len(waits) == 2
+    assert (result.successes, result.episodes) == (2, 3)
+    assert result.mean_length == (4 + 2 + 2) / 3
+    with pytest.raises(LostError):
+        evaluate(Flaky(), FirstObservation(), spec, episodes=3, seed=10)
+
+
 def test_counts_fixed_starts_and_determinism():
     env, policy = Countdown(), FirstObservation()
     spec = TransitionSpec.of(env.observation_space, env.action_space)
