@@ -1,14 +1,53 @@
 """Networks shared by the algorithms. Shape suffixes: B batch, E ensemble member, D features, A action."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agent.config import InputError
+from agent.transition import TransitionSpec
+
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # As in the SAC paper's code: wide enough never to bind in practice.
+
+
+class VectorEncoder(nn.Module):
+    """All vector observations side by side; has no parameters.
+
+    Args:
+        spec: Their names and sizes.
+
+    Attributes:
+        size: D, entries in all.
+
+    Raises:
+        InputError: There are camera images among the observations.
+    """
+
+    def __init__(self, spec: TransitionSpec) -> None:
+        super().__init__()
+        if spec.image_keys:
+            raise InputError(
+                f"agent.sac.SAC learns from vectors, not from the images {list(spec.image_keys)}: choose "
+                "algorithm=drq, or leave out task.cameras."
+            )
+        self._keys = spec.observation_keys
+        self.size = sum(math.prod(spec.dtype[f"observation.{key}"].shape) for key in self._keys)
+
+    def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
+        """Features, shape (B, D)."""
+        parts = [observation[key].flatten(1) for key in self._keys]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Nothing is learned here."""
+        return {}
+
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing is learned here."""
 
 
 class EnsembleLinear(nn.Module):

@@ -6,30 +6,42 @@ import numpy as np
 import torch
 
 from agent.algorithm import Batch
+from agent.frames import FrameStore
 from agent.transition import Records, TransitionSpec
+
+_PREFIXES = ("observation", "next_observation")
 
 
 class ReplayBuffer:
     """A ring of transitions, uniformly sampled.
 
-    Each record carries its own next observation, so a sample can never join two episodes, actors or
-    interventions, whatever order the records came in.
+    Each transition brings its own next observation, so a sample can never join two episodes, actors or
+    interventions, whatever order the records came in. Of camera images (uint8) a frame that two transitions share is
+    kept once, see `FrameStore`.
     """
 
     def __init__(self, spec: TransitionSpec, capacity: int, seed: int) -> None:
         assert spec.dtype.names is not None
         self.capacity = capacity
         self.total_added = 0
+        self._oldest = 0  # Number of the oldest transition that has all its frames.
+        images = [f"{prefix}.{key}" for prefix in _PREFIXES for key in spec.image_keys]
         # One array per field, so that sampling copies rows of a field without walking over whole records.
         self._fields: dict[str, Any] = {
             name: np.zeros((capacity, *spec.dtype[name].shape), spec.dtype[name].base)
             for name in spec.dtype.names
+            if name not in images
         }
+        self._frames: FrameStore | None = None
+        if spec.image_keys:
+            shapes = {key: spec.dtype[f"observation.{key}"].shape for key in spec.image_keys}
+            self._frames = FrameStore.for_transitions(shapes, capacity)
+            self._numbers = {prefix: np.zeros(capacity, np.int64) for prefix in _PREFIXES}
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         """Number of transitions held."""
-        return min(self.total_added, self.capacity)
+        return self.total_added - self._oldest
 
     def append(self, records: Records) -> None:
         """Add transitions; the oldest ones make room."""
@@ -39,14 +51,23 @@ class ReplayBuffer:
         for name, field in self._fields.items():
             field[slots] = kept[name]
         self.total_added += len(records)
+        self._oldest = max(self._oldest, self.total_added - self.capacity)
+        if self._frames is not None:
+            for prefix, numbers in zip(_PREFIXES, self._frames.add(kept), strict=True):
+                self._numbers[prefix][slots] = numbers
+            self._forget_without_frames(self._frames)
 
     def draw(self, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Uniform random indices, shape (rows,)."""
-        return self._rng.integers(0, len(self), rows)
+        return self._rng.integers(self._oldest, self.total_added, rows) % self.capacity
 
-    def field(self, name: str) -> Any:
-        """All values of one field, shape (capacity, ...); rows from `len(self)` on are empty."""
-        return self._fields[name]
+    def take(self, name: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+        """Values of one field, shape (rows, ...), copied."""
+        if name in self._fields:
+            return self._fields[name][rows]
+        assert self._frames is not None
+        prefix, _, key = name.partition(".")
+        return self._frames.take(key, self._numbers[prefix][rows])
 
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
@@ -55,6 +76,18 @@ class ReplayBuffer:
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken."""
         self._rng.bit_generator.state = state
+
+    def _forget_without_frames(self, frames: FrameStore) -> None:
+        """Where episodes are so short that frames run out first, transitions go with their frames."""
+        newest = self._numbers["next_observation"]
+        while self._oldest < self.total_added and not frames.keeps(newest[self._oldest % self.capacity]):
+            self._oldest += 1
+
+
+def replay_bytes(spec: TransitionSpec, capacity: int) -> int:
+    """Memory that a full `ReplayBuffer` takes, without the second copy of frames that two transitions share."""
+    images = sum(spec.dtype[f"observation.{key}"].itemsize for key in spec.image_keys)
+    return capacity * (spec.dtype.itemsize - images)
 
 
 class MixedSampler:
@@ -75,11 +108,7 @@ class MixedSampler:
         device: torch.device,
     ) -> None:
         self._names = (
-            *(
-                f"{prefix}.{key}"
-                for prefix in ("observation", "next_observation")
-                for key in spec.observation_keys
-            ),
+            *(f"{prefix}.{key}" for prefix in _PREFIXES for key in spec.observation_keys),
             *self._FIELDS,
         )
         self._online, self._demonstrations = online, demonstrations
@@ -100,7 +129,7 @@ class MixedSampler:
         batch: Batch = {}
         for name in self._names:
             parts = [
-                buffer.field(name)[rows].reshape(batches, len(rows) // batches, *buffer.field(name).shape[1:])
+                _in_batches(buffer.take(name, rows), batches)
                 for buffer, rows in ((self._online, rows_online), (self._demonstrations, rows_demo))
                 if rows is not None
             ]
@@ -125,3 +154,8 @@ class MixedSampler:
         if len(self._online) == 0:
             return batch_size
         return round(self._ratio * batch_size)
+
+
+def _in_batches(values: Any, batches: int) -> Any:
+    """Shape (N, ...) -> (batches, N / batches, ...)."""
+    return values.reshape(batches, len(values) // batches, *values.shape[1:])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch, Tensors
 from agent.config import Config, InputError
-from agent.networks import CriticEnsemble, GaussianActor
+from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
 from agent.transition import Observation, TransitionSpec
 
 
@@ -89,79 +89,78 @@ class SACConfig(Config):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
 
 
-def _state_size(spec: TransitionSpec) -> int:
-    """Length of all vector observations together."""
-    images = [k for k, s in spec.observation_space.items() if s.dtype == np.uint8]
-    if images:
-        raise InputError(
-            f"agent.sac.SAC learns from vectors, not from the images {images}: leave out task.cameras."
-        )
+def _actions(spec: TransitionSpec) -> int:
+    """A, if a tanh-squashed policy can fill the action space."""
     if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
         raise InputError(
             f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction."
         )
-    return sum(int(np.prod(s.shape)) for s in spec.observation_space.values() if s.shape is not None)
-
-
-def _state(batch: Mapping[str, Tensor], prefix: str, keys: tuple[str, ...]) -> Tensor:
-    """All vector observations side by side, shape (B, D)."""
-    parts = [batch[f"{prefix}.{key}"].flatten(1) for key in keys]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+    return int(spec.action_space.shape[0])
 
 
 class SACPolicy:
-    """The actor network alone; satisfies `agent.algorithm.Policy`."""
+    """Encoder and actor network; satisfies `agent.algorithm.Policy`."""
 
     def __init__(self, config: SACConfig, spec: TransitionSpec, seed: int) -> None:
         self._keys = spec.observation_keys
-        actions = spec.action_space.shape[0]
+        actions = _actions(spec)
         self._generator = torch.Generator().manual_seed(seed)
         self._shape = (1, actions)
-        self.network = GaussianActor(_state_size(spec), actions, config.hidden_sizes, config.layer_norm)
+        self.encoder = self.make_encoder(config, spec)
+        self.actor = GaussianActor(self.encoder.size, actions, config.hidden_sizes, config.layer_norm)
+
+    @staticmethod
+    def make_encoder(config: Any, spec: TransitionSpec) -> Any:
+        """From observations to features. The learner makes its own by this, too."""
+        return VectorEncoder(spec)
 
     @torch.inference_mode()
     def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
         """The squashed mean, or a sample."""
-        parts = [torch.from_numpy(observation[key]).reshape(1, -1) for key in self._keys]
-        mean, log_std = self.network(torch.cat(parts, -1))
+        features = self.encoder({key: torch.from_numpy(observation[key])[None] for key in self._keys})
+        mean, log_std = self.actor(features)
         if not deterministic:
             mean = mean + log_std.exp() * torch.randn(self._shape, generator=self._generator)
         return mean.tanh().numpy()[0]
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the learner's actor."""
-        self.network.load_state_dict(weights)
+        """Take over the learner's encoder and actor."""
+        self.encoder.load_learned_state(_below(weights, "encoder."))
+        self.actor.load_state_dict(_below(weights, "actor."))
 
 
 class SAC:
     """The learner's side; satisfies `agent.algorithm.Algorithm`."""
 
     Config = SACConfig
+    Policy = SACPolicy
 
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
         self._keys = spec.observation_keys
         self._device = device
-        self._actions = spec.action_space.shape[0]
-        states = _state_size(spec)
+        self._actions = _actions(spec)
         # Initial weights come from torch's global generator; fork it so that making an algorithm has no side effect.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.actor = GaussianActor(states, self._actions, config.hidden_sizes, config.layer_norm).to(
+            self.encoder = self.Policy.make_encoder(config, spec).to(device)
+            features = self.encoder.size
+            self.actor = GaussianActor(features, self._actions, config.hidden_sizes, config.layer_norm).to(
                 device
             )
-            critic = (config.critics, states + self._actions, config.hidden_sizes, config.layer_norm)
+            critic = (config.critics, features + self._actions, config.hidden_sizes, config.layer_norm)
             self.critic = CriticEnsemble(*critic).to(device)
             self.target_critic = CriticEnsemble(*critic).to(device).requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.log_temperature = nn.Parameter(
             torch.tensor(np.log(config.initial_temperature), device=device).float()
         )
+        learning = [p for p in self.encoder.parameters() if p.requires_grad]
         # One optimiser per network: with a shared one, Adam's momentum would move the actor in critic-only updates.
         self._optimizers = {
             "actor": _adam(self.actor.parameters(), config.actor_learning_rate),
-            "critic": _adam(self.critic.parameters(), config.critic_learning_rate),
+            "critic": _adam([*self.critic.parameters(), *learning], config.critic_learning_rate),
             "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
         }
         # On the CPU, so that a checkpoint of one device goes on on another.
@@ -169,40 +168,45 @@ class SAC:
         self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
         self._actor_loss = _compiled(self._actor_loss_eager, config.compile, device)
 
-    @staticmethod
-    def make_policy(config: SACConfig, spec: TransitionSpec, seed: int) -> SACPolicy:
+    @classmethod
+    def make_policy(cls, config: SACConfig, spec: TransitionSpec, seed: int) -> SACPolicy:
         """The actor's side."""
-        return SACPolicy(config, spec, seed)
+        return cls.Policy(config, spec, seed)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` critic updates, then one of actor and temperature (RLPD, algorithm 1)."""
-        state, next_state = (
-            _state(batch, "observation", self._keys),
-            _state(batch, "next_observation", self._keys),
-        )
+        observation = self._observation(batch, "observation")
+        next_observation = self._observation(batch, "next_observation")
         # A time-out bootstraps, a termination does not: `truncated` plays no part here.
         not_terminated = 1.0 - batch["terminated"].float()
         metrics: dict[str, Tensor] = {}
         for k in range(self.utd_ratio):
-            part = slice(k * self.batch_size, (k + 1) * self.batch_size)
+            rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
             metrics |= self.update_critic(
-                state[part],
-                batch["action"][part],
-                batch["reward"][part],
-                next_state[part],
-                not_terminated[part],
+                _rows(observation, rows),
+                batch["action"][rows],
+                batch["reward"][rows],
+                _rows(next_observation, rows),
+                not_terminated[rows],
             )
-        metrics |= self.update_actor(state[part])
+        metrics |= self.update_actor(_rows(observation, rows))
         return {name: float(value) for name, value in metrics.items()}
 
     def update_critic(
-        self, state: Tensor, action: Tensor, reward: Tensor, next_state: Tensor, not_terminated: Tensor
+        self,
+        observation: Tensors,
+        action: Tensor,
+        reward: Tensor,
+        next_observation: Tensors,
+        not_terminated: Tensor,
     ) -> dict[str, Tensor]:
-        """One step of the critics and their targets; touches nothing of the actor."""
-        noise = self._noise(state.shape[0])
+        """One step of encoder, critics and their targets; touches nothing of the actor."""
+        noise = self._noise(action.shape[0])
         members = torch.randperm(self.config.critics, generator=self._generator)
         subset = members[: self.config.target_subset].to(self._device)
-        loss, value = self._critic_loss(state, action, reward, next_state, not_terminated, noise, subset)
+        loss, value = self._critic_loss(
+            observation, action, reward, next_observation, not_terminated, noise, subset
+        )
         self._step("critic", loss)
         with torch.no_grad():
             torch._foreach_lerp_(
@@ -210,10 +214,12 @@ class SAC:
             )
         return {"critic_loss": loss.detach(), "value": value}
 
-    def update_actor(self, state: Tensor) -> dict[str, Tensor]:
-        """One step of actor and temperature; touches nothing of the critics."""
+    def update_actor(self, observation: Tensors) -> dict[str, Tensor]:
+        """One step of actor and temperature; touches nothing of critics and encoder."""
         self.critic.requires_grad_(False)
-        loss, log_density = self._actor_loss(state, self._noise(state.shape[0]))
+        with torch.no_grad():
+            features = self.encoder(observation)
+        loss, log_density = self._actor_loss(features, self._noise(features.shape[0]))
         self._step("actor", loss)
         self.critic.requires_grad_(True)
         entropy = -log_density.mean()
@@ -228,8 +234,9 @@ class SAC:
         }
 
     def policy_weights(self) -> Tensors:
-        """The actor network, on the CPU."""
-        return {name: value.detach().cpu().clone() for name, value in self.actor.state_dict().items()}
+        """Encoder and actor network, without what is frozen, on the CPU."""
+        state = _above("actor.", self.actor.state_dict()) | _above("encoder.", self.encoder.learned_state())
+        return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
 
     def state_dict(self) -> Tensors:
         """Networks, targets, temperature, optimisers and random state, flat."""
@@ -238,7 +245,8 @@ class SAC:
             "generator": self._generator.get_state(),
         }
         for name in ("actor", "critic", "target_critic"):
-            state |= {f"{name}.{key}": value for key, value in getattr(self, name).state_dict().items()}
+            state |= _above(f"{name}.", getattr(self, name).state_dict())
+        state |= _above("encoder.", self.encoder.learned_state())
         for name, optimizer in self._optimizers.items():
             for index, slots in optimizer.state_dict()["state"].items():
                 state |= {f"optimizer.{name}.{index}.{slot}": value for slot, value in slots.items()}
@@ -248,6 +256,7 @@ class SAC:
         """Go on exactly where `state_dict` was taken."""
         for name in ("actor", "critic", "target_critic"):
             getattr(self, name).load_state_dict(_below(state, f"{name}."))
+        self.encoder.load_learned_state(_below(state, "encoder."))
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["generator"])
@@ -258,32 +267,37 @@ class SAC:
                 slots.setdefault(int(index), {})[slot] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
 
+    def _observation(self, batch: Batch, prefix: str) -> Tensors:
+        """Observations of a batch by key, as they are learned from."""
+        return {key: batch[f"{prefix}.{key}"] for key in self._keys}
+
     def _critic_loss_eager(
         self,
-        state: Tensor,
+        observation: Tensors,
         action: Tensor,
         reward: Tensor,
-        next_state: Tensor,
+        next_observation: Tensors,
         not_terminated: Tensor,
         noise: Tensor,
         subset: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
         with torch.no_grad():
-            next_action, log_density = self.actor.sample(next_state, noise)
-            next_value = self.target_critic(next_state, next_action, subset).min(0).values
+            next_features = self.encoder(next_observation)
+            next_action, log_density = self.actor.sample(next_features, noise)
+            next_value = self.target_critic(next_features, next_action, subset).min(0).values
             if self.config.entropy_backup:
                 next_value = next_value - self.log_temperature.exp() * log_density
             target = reward + self.config.discount * not_terminated * next_value
-        values = self.critic(state, action)
+        values = self.critic(self.encoder(observation), action)
         return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
             -1
         ).sum(), values.detach().mean()
 
-    def _actor_loss_eager(self, state: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _actor_loss_eager(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""
-        action, log_density = self.actor.sample(state, noise)
-        values = self.critic(state, action)
+        action, log_density = self.actor.sample(features, noise)
+        values = self.critic(features, action)
         value = values.mean(0) if self.config.actor_objective == "mean" else values.min(0).values
         loss = (self.log_temperature.detach().exp() * log_density - value).mean()
         return loss, log_density.detach()
@@ -301,6 +315,14 @@ class SAC:
 
 def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
+
+
+def _rows(observation: Tensors, rows: slice) -> Tensors:
+    return {key: values[rows] for key, values in observation.items()}
+
+
+def _above(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
+    return {f"{prefix}{key}": value for key, value in state.items()}
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> Tensors:

@@ -93,6 +93,13 @@ class TransitionSpec:
         """Keys of the observation in record order."""
         return tuple(self.observation_space.keys())
 
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Those whose values are camera images, (H, W, 3) of uint8."""
+        return tuple(
+            key for key in self.observation_keys if self.dtype[f"observation.{key}"].base == np.uint8
+        )
+
     def description(self) -> dict[str, str]:
         """Readable layout: field -> type and shape. Equal descriptions mean interchangeable records."""
         return describe_layout(self.dtype)

@@ -82,7 +82,7 @@ def train_ours(setting: Setting, seed: int) -> list[float]:
     curve = []
     observation = spec.observation(env.reset(seed=seed)[0])
     for step in range(setting.steps):
-        policy.load_weights(algorithm.actor.state_dict())
+        policy.load_weights(algorithm.policy_weights())
         random = step < setting.start_steps
         action = rng.uniform(-1, 1, spec.action_space.shape) if random else policy.act(observation, False)
         action = action.astype(np.float32)
@@ -98,7 +98,7 @@ def train_ours(setting: Setting, seed: int) -> list[float]:
         if step >= setting.start_steps:
             algorithm.update(sampler.sample(1, config.batch_size))
         if (step + 1) % setting.evaluate_every == 0:
-            policy.load_weights(algorithm.actor.state_dict())
+            policy.load_weights(algorithm.policy_weights())
             curve.append(mean_return(setting, lambda o: policy.act(spec.observation(o), deterministic=True)))
     return curve
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from agent.config import InputError
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.record_log import RecordLog
-from agent.replay import MixedSampler, ReplayBuffer
+from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
 from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.curve import ClientKeys, ServerKeys
@@ -86,16 +87,33 @@ def check(config: RunConfig) -> None:
     """Find out what is wrong before a folder is made or a process started.
 
     Raises:
-        InputError: The robot, task, device, algorithm or a demonstration cannot be used.
+        InputError: The robot, task, device, algorithm or a demonstration cannot be used, or memory is too small.
     """
     make_device(config.learner.device)
     load_algorithm(config.algorithm)
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
+    replay_capacity(config, spec)
     if config.demonstrations.folder and config.demonstrations.episodes:
         read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
     env.close()
+
+
+def replay_capacity(config: RunConfig, spec: TransitionSpec) -> int:
+    """Online transitions to keep: no more than the run will have.
+
+    Raises:
+        InputError: They do not fit into this machine's memory.
+    """
+    capacity = min(config.learner.replay_capacity, config.learner.max_environment_steps)
+    needed, there = replay_bytes(spec, capacity), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"A replay of {capacity:,} transitions takes {needed / 1e9:.1f} GB, but here are {there / 1e9:.1f}: "
+            f"set learner.replay_capacity to {int(0.7 * capacity * there / needed):,} or less, or take smaller images."
+        )
+    return capacity
 
 
 def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Learner, LearnerServer]:
@@ -111,7 +129,7 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     demonstrations = read_demonstrations(demonstration_folder(config, run), config, env, spec)
     memory = ReplayBuffer(spec, max(1, len(demonstrations)), config.seed + 1)
     memory.append(demonstrations)
-    replay = ReplayBuffer(spec, config.learner.replay_capacity, config.seed + 2)
+    replay = ReplayBuffer(spec, replay_capacity(config, spec), config.seed + 2)
     log = RecordLog.open(run.replay_log, spec.dtype)
     for records in log.records():
         replay.append(records)

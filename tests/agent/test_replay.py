@@ -19,7 +19,7 @@ def test_ring_keeps_the_newest(capacity, chunks):
         total += count
     assert buffer.total_added == total
     assert len(buffer) == min(total, capacity)
-    kept = sorted(buffer.field("episode")[: len(buffer)].tolist())
+    kept = sorted(buffer.take("episode", np.arange(len(buffer))).tolist())
     assert kept == list(range(total - len(buffer), total))
 
 

@@ -36,10 +36,10 @@ def make_sac(spec, seed=0, **changes):
 
 def parts(batch):
     return (
-        batch["observation.state"],
+        {"state": batch["observation.state"]},
         batch["action"],
         batch["reward"],
-        batch["next_observation.state"],
+        {"state": batch["next_observation.state"]},
         1.0 - batch["terminated"].float(),
     )
 
@@ -70,7 +70,7 @@ def test_actor_updates_leave_the_critics_bit_identical(spec, make_batch):
     sac.update(make_batch(16))
     before = sac.state_dict()
     for seed in range(5):
-        sac.update_actor(make_batch(8, seed)["observation.state"])
+        sac.update_actor({"state": make_batch(8, seed)["observation.state"]})
     after = sac.state_dict()
     for prefix in ("critic.", "target_critic.", "optimizer.critic"):
         assert same(snapshot(before, prefix), after), prefix
@@ -174,7 +174,7 @@ def test_temperature_rises_when_entropy_is_below_target_and_falls_above(spec, ma
     for scale, rises in ((-50.0, True), (50.0, False)):
         sac = make_sac(spec, target_entropy_scale=scale)
         before = float(sac.log_temperature)
-        sac.update_actor(make_batch(8)["observation.state"])
+        sac.update_actor({"state": make_batch(8)["observation.state"]})
         assert (float(sac.log_temperature) > before) == rises
 
 
@@ -188,7 +188,7 @@ def test_actor_climbs_the_value(spec, make_batch):
 
     before = value()
     for _ in range(60):
-        sac.update_actor(state)
+        sac.update_actor({"state": state})
     assert value() > before
 
 
@@ -298,7 +298,7 @@ def test_sac_learns_pendulum():
     sampler = MixedSampler(spec, replay, ReplayBuffer(spec, 1, 0), 0.0, CPU)
     observation = spec.observation(env.reset(seed=0)[0])
     for step in range(3000):
-        policy.load_weights(sac.actor.state_dict())
+        policy.load_weights(sac.policy_weights())
         action = policy.act(observation, deterministic=False)
         raw, reward, terminated, truncated, _ = env.step(action)
         after = spec.observation(raw)

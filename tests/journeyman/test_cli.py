@@ -10,6 +10,8 @@ from journeyman.cli import main
 from journeyman.config import compose
 from journeyman.run_directory import RunDirectory
 
+PIXELS = ["task=lift_cube_pixels", "algorithm=drq"]
+
 
 def complaint(capsys, *arguments):
     code = main(arguments)
@@ -50,6 +52,23 @@ def _elsewhere(tmp_path, monkeypatch):
         (["train", "algorithm.algorithm=os.path.join"], ["os.path.join", "agent.sac.SAC"]),
         (["train", "robot.factory=os.getcwd"], ["os.getcwd"]),
         (["train", "learner.device=[cpu"], ["learner.device=[cpu", "key=value"]),
+        (["train", "task=lift_cube_pixels"], ["['front', 'wrist']", "algorithm=drq"]),
+        (["train", "algorithm=drq"], ["no cameras", "algorithm=rlpd"]),
+        (["train", *PIXELS, "algorithm.config.encoder.kind=vit"], ["vit", "encoder.kind"]),
+        (
+            ["train", *PIXELS, "algorithm.config.encoder={kind: resnet10, weights: absent}"],
+            ["absent", "safetensors"],
+        ),
+        (["train", *PIXELS, "task.cameras.front.width=8"], ["8 x 64 pixels are too small"]),
+        (
+            [
+                "train",
+                *PIXELS,
+                "learner.replay_capacity=100000000",
+                "learner.max_environment_steps=100000000",
+            ],
+            ["100,000,000 transitions", "GB", "learner.replay_capacity"],
+        ),
     ],
 )
 def test_wrong_input(capsys, tmp_path, arguments, expected):

@@ -1,0 +1,165 @@
+"""Encoders: what trains, what stays, what is refused."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from agent.config import InputError
+from agent.encoders import EncoderConfig, ImageEncoder, ResNet10Backbone, random_shift
+from agent.transition import TransitionSpec
+
+
+def make_spec(size=32, cameras=("front", "wrist")):
+    spaces = {"state": gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)}
+    spaces |= {name: gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8) for name in cameras}
+    return TransitionSpec.of(gymnasium.spaces.Dict(spaces), gymnasium.spaces.Box(-1, 1, (2,), np.float32))
+
+
+def make_observation(rows, size=32, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = {
+        name: torch.randint(0, 256, (rows, size, size, 3), dtype=torch.uint8, generator=generator)
+        for name in ("front", "wrist")
+    }
+    return {"state": torch.randn(rows, 3, generator=generator), **images}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "resnet10.safetensors"
+    save_file(ResNet10Backbone().state_dict(), path)
+    return str(path)
+
+
+CHOICES = {
+    "conv": {"kind": "conv"},
+    "conv with other channels": {"kind": "conv", "channels": (8, 16)},
+    "resnet10": {"kind": "resnet10"},
+    "resnet10 from weights": {"kind": "resnet10", "weights": True},
+    "resnet10, frozen": {"kind": "resnet10", "weights": True, "frozen": True},
+}
+
+
+def make_encoder(choice, weights, **changes):
+    settings = {**CHOICES[choice], "features": 10, **changes}
+    if "weights" in settings:
+        settings["weights"] = weights
+    return ImageEncoder(EncoderConfig(**settings), make_spec())
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_everything_that_trains_moves_and_what_is_frozen_stays(choice, weights):
+    encoder = make_encoder(choice, weights)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    optimizer = torch.optim.Adam([p for p in encoder.parameters() if p.requires_grad], 1e-3)
+    encoder(make_observation(4)).square().sum().backward()
+    optimizer.step()
+    for name, value in encoder.state_dict().items():
+        stays = CHOICES[choice].get("frozen", False) and ".backbone." in name
+        assert torch.equal(value, before[name]) == stays, name
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_features_are_of_every_camera_and_the_vectors(choice, weights):
+    encoder = make_encoder(choice, weights, precision="float32")
+    observation = make_observation(4)
+    features = encoder(observation)
+    assert features.shape == (4, encoder.size)
+    assert encoder.size == 2 * 10 + 3
+    assert torch.equal(features[:, -3:], observation["state"])
+    for index, name in enumerate(("front", "wrist")):
+        changed = encoder({**observation, name: 255 - observation[name]})
+        of_camera = slice(10 * index, 10 * (index + 1))
+        assert not torch.allclose(changed[:, of_camera], features[:, of_camera], atol=1e-4)
+        changed[:, of_camera] = features[:, of_camera]
+        torch.testing.assert_close(changed, features)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_one_image_is_seen_as_among_others(choice, weights):
+    encoder = make_encoder(choice, weights, precision="float32")
+    observation = make_observation(4)
+    alone = encoder({key: values[2:3] for key, values in observation.items()})
+    torch.testing.assert_close(alone[0], encoder(observation)[2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_lower_precision_changes_little(weights, precision):
+    observation = make_observation(4)
+    exact = make_encoder("resnet10, frozen", weights, precision="float32")
+    other = make_encoder("resnet10, frozen", weights, precision=precision)
+    other.load_learned_state(exact.learned_state())
+    features = other(observation)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, exact(observation), rtol=0.0, atol=0.1)
+
+
+def test_a_frozen_backbone_is_not_published(weights):
+    encoder = make_encoder("resnet10, frozen", weights)
+    learned = encoder.learned_state()
+    assert learned
+    assert not any(".backbone." in name for name in learned)
+    other = make_encoder("resnet10, frozen", weights)
+    other.load_learned_state(learned)
+    observation = make_observation(2)
+    torch.testing.assert_close(other(observation), encoder(observation))
+
+
+def test_all_cameras_have_weights_of_their_own(weights):
+    encoder = make_encoder("conv", weights)
+    first, second = (encoder.cameras[name].backbone.layers[0].weight for name in ("front", "wrist"))
+    assert first is not second
+    assert not torch.equal(first, second)
+
+
+def test_a_shift_moves_whole_images_and_repeats_the_border():
+    image = torch.arange(10 * 12, dtype=torch.uint8).reshape(1, 10, 12, 1).repeat(200, 1, 1, 3)
+    shifted = random_shift(image, 3, torch.Generator().manual_seed(0))
+    assert shifted.shape == image.shape
+    assert shifted.dtype == torch.uint8
+    padded = np.pad(image[0, :, :, 0].numpy(), 3, mode="edge")
+    windows = {padded[y : y + 10, x : x + 12].tobytes() for y in range(7) for x in range(7)}
+    found = {one[:, :, 0].numpy().tobytes() for one in shifted}
+    assert found <= windows
+    assert len(found) > 40  # Each image has a shift of its own.
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kind": "conv", "frozen": True}, "encoder.kind=resnet10"),
+        ({"kind": "resnet10", "frozen": True}, "needs encoder.weights"),
+        ({"channels": ()}, "channels"),
+        ({"features": 0}, "features"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        EncoderConfig(**changes)
+
+
+def test_images_that_are_too_small_are_refused():
+    with pytest.raises(InputError, match="8 x 8 pixels are too small"):
+        ImageEncoder(EncoderConfig(), make_spec(size=8))
+
+
+def test_a_task_without_cameras_is_refused():
+    with pytest.raises(InputError, match=r"add task\.cameras, or choose algorithm=rlpd"):
+        ImageEncoder(EncoderConfig(), make_spec(cameras=()))
+
+
+def test_weights_that_are_none_are_refused(tmp_path):
+    def load(path):
+        ImageEncoder(EncoderConfig(kind="resnet10", weights=str(path)), make_spec())
+
+    with pytest.raises(InputError, match=r"nowhere.*cannot be read"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "text").write_text("these are no weights")
+    with pytest.raises(InputError, match="text cannot be read"):
+        load(tmp_path / "text")
+    save_file({"stem.weight": torch.zeros(3, 3)}, tmp_path / "other")
+    with pytest.raises(InputError, match="does not fit the backbone ResNet10Backbone"):
+        load(tmp_path / "other")
