@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.checkpoint import load_policy
 from agent.journal import JournalReader
 from agent.record_log import RecordLog
 from agent.transport.curve import create_keys
 from journeyman.config import read_config
+from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
 
 pytestmark = pytest.mark.slow
@@ -92,6 +94,11 @@ def child_pids(process, verb):
     return found
 
 
+def encoder_weights(folder):
+    weights, _ = load_policy(RunDirectory((folder / "runs/latest").resolve()).checkpoints().newest())
+    return {name: value.numpy() for name, value in weights.items() if name.startswith("encoder.")}
+
+
 def stored_rows(run):
     config = read_config(run / "config.yaml")
     env = make_env(config)
@@ -124,6 +131,29 @@ def test_a_run_ends_with_a_report_and_resumes_with_the_same_counters(tmp_path):
     assert again["environment_steps"] == again["transitions_stored"] == 400
     assert again["updates"] == 4 * (400 - 60)
     assert again["wall_s"] > result["wall_s"]
+
+
+def test_it_learns_from_images(tmp_path):
+    """The whole way of an image: twin, wire, log, replay, encoder, published weights; also over a resume."""
+    images = ("task=lift_cube_pixels", "algorithm=drq", "algorithm.config.batch_size=16")
+    plain = [a for a in SMALL if not a.startswith(("task=", "algorithm.config.batch_size"))]
+    code, output = train(tmp_path, *plain, *images, "learner.max_environment_steps=150")
+    assert code == 0, output
+    assert summary(tmp_path)["transitions_stored"] == 150
+    first = encoder_weights(tmp_path)
+    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=200")
+    assert code == 0, output
+    again = summary(tmp_path)
+    assert again["environment_steps"] == again["transitions_stored"] == 200
+    assert again["updates"] == 2 * (200 - 60)
+    assert all(not np.array_equal(value, first[name]) for name, value in encoder_weights(tmp_path).items())
+    rows = stored_rows((tmp_path / "runs/latest").resolve())
+    follows = (rows["episode"][1:] == rows["episode"][:-1]) & (rows["step"][1:] == rows["step"][:-1] + 1)
+    for camera in ("front", "wrist"):
+        assert np.array_equal(
+            rows[f"next_observation.{camera}"][:-1][follows], rows[f"observation.{camera}"][1:][follows]
+        )
+        assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 100
 
 
 @pytest.mark.parametrize("victim", ["learner", "actor"])
