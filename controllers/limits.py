@@ -58,6 +58,8 @@ class SafetyLimits(Config):
         angular_acceleration_rad_s2: How fast the target may gain turning speed.
         translation_error_m: Longest distance between target and measured position.
         rotation_error_rad: Largest angle between target and measured orientation.
+        joint_error_rad: Largest angle between a joint's target and where it is measured: a blocked arm must not be
+            wound up, to leap once it is free.
         joint_margin_rad: Joint targets keep this far from the ends of the joints.
         joint_speed_fraction: Part of the joints' velocity limits that joint targets may use.
         contact_force_n: Above this external force the target may not push further.
@@ -77,6 +79,7 @@ class SafetyLimits(Config):
     angular_acceleration_rad_s2: float = 25.0
     translation_error_m: float = 0.1
     rotation_error_rad: float = 0.5
+    joint_error_rad: float = 0.4
     joint_margin_rad: float = 0.05
     joint_speed_fraction: float = 0.8
     contact_force_n: float = 30.0

@@ -139,7 +139,7 @@ class PoseLimiter:
 
 
 class JointLimiter:
-    """Limits joint targets: ends of the joints, speed, acceleration.
+    """Limits joint targets: ends of the joints, distance from the arm, speed, acceleration.
 
     Args:
         limits: What is allowed.
@@ -149,6 +149,7 @@ class JointLimiter:
         joints = limits.joints
         self._min_rad = np.array(joints.min_rad) + limits.joint_margin_rad
         self._max_rad = np.array(joints.max_rad) - limits.joint_margin_rad
+        self._error_rad = limits.joint_error_rad
         self._speed_rad_s = limits.joint_speed_fraction * np.array(joints.velocity_rad_s)
         self._acceleration_rad_s2 = np.array(joints.acceleration_rad_s2)
         self.restart()
@@ -171,13 +172,18 @@ class JointLimiter:
         before = here if self._position_rad is None else self._position_rad
         low, high = np.minimum(here, before), np.maximum(here, before)
         inside = np.clip(desired, self._min_rad, self._max_rad)
+        near = np.clip(inside, here - self._error_rad, here + self._error_rad)
         reach = dt_s * self._speed_rad_s
-        slow = np.clip(inside, low - reach, high + reach)
+        slow = np.clip(near, low - reach, high + reach)
         gain = dt_s * self._acceleration_rad_s2
         down = dt_s * (np.maximum(-self._velocity_rad_s, 0.0) + gain)
         up = dt_s * (np.maximum(self._velocity_rad_s, 0.0) + gain)
         target = np.clip(slow, low - down, high + up)
-        stages = (("joint_position", desired, inside), ("joint_speed", inside, slow))
+        stages = (
+            ("joint_position", desired, inside),
+            ("joint_error", inside, near),
+            ("joint_speed", near, slow),
+        )
         for name, wanted, allowed in (*stages, ("joint_acceleration", slow, target)):
             if (np.abs(wanted - allowed) > _ROUNDING).any():
                 hits.append(name)

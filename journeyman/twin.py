@@ -19,20 +19,22 @@ from journeyman.process import child_environment
 
 def run(options: argparse.Namespace) -> int:
     """Run until a signal; the controller ends with it."""
+    from journeyman.ros.assembly import read_ros2_config
     from sim.ros.twin_node import main  # Imports ROS.
 
     config = compose(["robot=ros2", *options.overrides])
+    robot = read_ros2_config(config.robot.config)
     with tempfile.TemporaryDirectory(prefix="journeyman-") as folder:
         task = write_task(config, Path(folder))
         parameters = {
             "task": task,
-            "arm": config.robot.config["arm"],
+            "arm": robot.arm,
             "rate_factor": options.rate_factor,
             "publish_clock": options.clock,
             "cameras": not options.no_cameras,
         }
         with contextlib.nullcontext() if options.no_controller else _controller(options):
-            return main(ros_arguments(parameters))
+            return main([*ros_arguments(parameters), *robot.ros_arguments])
 
 
 def write_task(config: RunConfig, folder: Path) -> str:

@@ -1,5 +1,6 @@
 """Puts the parts of a robot behind ROS 2 together: factory named by `robot=ros2`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -26,12 +27,14 @@ class Ros2Config(Config):
 
     Attributes:
         arm: Name of a robot in `robot_env/ros/robots`, or the path of a YAML like them.
+        namespace: Of all the robot's topics and nodes that do not begin with a slash, such as `left`; none if empty.
         simulated_time: Whether time is what `/clock` says.
         connect_timeout_s: How long to wait for a first state; nodes take seconds to find each other at times.
         objects_topic: Poses of what the task observes besides the arm, with `{name}` in it.
         objects_max_age_s: An older pose is not believed.
         reward: `success_topic` pays what a std_msgs/Bool says, `goal_pose` nearness to a pose.
         success_topic: That topic.
+        success_max_age_s: An older message is not believed.
         goal_pose: Parameters of `reward_models.goal_pose`.
         reset: `service` lets a node do it (the twin), `joint` drives home along a minimum-jerk path.
         reset_node: The node with a `~/reset` service.
@@ -40,17 +43,45 @@ class Ros2Config(Config):
     """
 
     arm: str = "twin"
+    namespace: str = ""
     simulated_time: bool = False
     connect_timeout_s: float = 20.0
     objects_topic: str = "objects/{name}/pose"
     objects_max_age_s: float = 0.1
     reward: Literal["success_topic", "goal_pose"] = "success_topic"
     success_topic: str = "success"
+    success_max_age_s: float = 0.5
     goal_pose: GoalPoseConfig | None = None
     reset: Literal["service", "joint"] = "service"
     reset_node: str = "twin"
     reset_timeout_s: float = 60.0
     reset_speed_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse names that ROS would."""
+        if not re.fullmatch(r"(/?[A-Za-z]\w*(/[A-Za-z]\w*)*)?", self.namespace):
+            raise ValueError(
+                f"namespace {self.namespace!r} must be names of letters, digits and _ with slashes between them"
+            )
+
+    @property
+    def ros_arguments(self) -> list[str]:
+        """By which every node of the robot is put into its namespace."""
+        if not self.namespace:
+            return []
+        return ["--ros-args", "-r", f"__ns:=/{self.namespace.removeprefix('/')}"]
+
+
+def read_ros2_config(config: Mapping[str, Any]) -> Ros2Config:
+    """`robot.config` of a robot behind ROS 2.
+
+    Raises:
+        InputError: It is not a `Ros2Config`.
+    """
+    try:
+        return msgspec.convert(dict(config), Ros2Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"robot.config does not fit a ROS 2 robot: {error}.") from None
 
 
 def make_ros2(task: Task, config: Mapping[str, Any], render: bool = False) -> RobotEnv:
@@ -59,16 +90,14 @@ def make_ros2(task: Task, config: Mapping[str, Any], render: bool = False) -> Ro
     Raises:
         InputError: `config` is not a `Ros2Config`, or task and robot do not fit.
     """
-    try:
-        chosen = msgspec.convert(dict(config), Ros2Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"robot.config does not fit a ROS 2 robot: {error}.") from None
+    chosen = read_ros2_config(config)
     description = load_description(chosen.arm)
     robot = Ros2Robot(
         description,
         limits_for(description, task),
         simulated_time=chosen.simulated_time,
         connect_timeout_s=chosen.connect_timeout_s,
+        arguments=chosen.ros_arguments,
     )
     scene = TrackedObjects(robot, task, chosen.objects_topic, chosen.objects_max_age_s)
     robot.add(scene)
@@ -103,7 +132,7 @@ def _video_camera(robot: Ros2Robot) -> Ros2Camera | None:
 
 def _reward(task: Task, config: Ros2Config, robot: Ros2Robot, scene: TrackedObjects) -> RewardModel:
     if config.reward == "success_topic":
-        reward = SuccessTopic(config.success_topic, task.reward)
+        reward = SuccessTopic(config.success_topic, task.reward, config.success_max_age_s)
         robot.add(reward)
         return reward
     if config.goal_pose is None:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from journeyman.config import compose
+from journeyman.ros.assembly import read_ros2_config
 from robot_env.ros.description import load_description
 
 _ANSWER_TIMEOUT_S = 5.0
@@ -28,8 +29,9 @@ def run(options: argparse.Namespace) -> int:
     from robot_env.ros.runtime import Runtime
 
     config = compose(["robot=ros2", *options.overrides])
-    name = load_description(config.robot.config["arm"]).controller_name
-    runtime = Runtime(lambda **keywords: Node("journeyman_operator", **keywords))
+    robot = read_ros2_config(config.robot.config)
+    name = load_description(robot.arm).controller_name
+    runtime = Runtime(lambda **keywords: Node("journeyman_operator", **keywords), robot.ros_arguments)
     try:
         problem = _act(runtime.node, name, options.action) or _say_status(runtime.node, name)
     finally:

@@ -459,6 +459,20 @@ def check_joints(sent, state, before, dt_s):
     reach = JOINT_SPEED * dt_s + 1e-8
     assert (position >= np.minimum(here, before.joint_position_rad) - reach).all()
     assert (position <= np.maximum(here, before.joint_position_rad) + reach).all()
+    inside = np.clip(here, JOINT_LOW, JOINT_HIGH)
+    assert (np.abs(position - inside) <= LIMITS.joint_error_rad + 1e-9).all()
+
+
+def test_a_blocked_arm_is_not_wound_up():
+    """Somebody commands a joint ever farther, and the arm stands still: freed, it has only so far to go."""
+    safety = SafetyFilter(LIMITS)
+    for tick in range(400):
+        now_s = 0.01 * tick
+        result = safety.filter(joint(0.005 * tick, stamp_s=now_s), measured(stamp_s=now_s), now_s)
+        wound_up = np.abs(result.command.joint_position_rad - READY_RAD).max()
+        assert wound_up <= LIMITS.joint_error_rad + 1e-9
+    assert wound_up > 0.99 * LIMITS.joint_error_rad
+    assert "joint_error" in result.hits
 
 
 @pytest.mark.parametrize("count", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
@@ -498,7 +512,8 @@ def test_whatever_comes_in_what_leaves_keeps_the_limits(count):
     assert 0.05 < passed / count < 0.95
     met = {"bad_state", "bad_command", "stale_command", "workspace", "linear_speed", "angular_speed"}
     met |= {"translation_error", "gripper_width", "contact_force", "contact_torque"}
-    assert set(safety.hits) >= met | {"joint_position", "joint_speed", "joint_acceleration"}
+    met |= {"joint_position", "joint_error", "joint_speed", "joint_acceleration"}
+    assert set(safety.hits) >= met
 
 
 def test_another_arm_brings_its_own_joints():

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from controllers.config import InputError
+from robot_env.robot import RobotUnavailableError
 
 pytestmark = pytest.mark.ros
 
@@ -97,6 +98,17 @@ def test_an_episode_over_ros_observes_acts_and_pays(env, task):
     assert info["rate"].ticks >= task.episode_steps
 
 
+def test_a_robot_in_a_namespace_is_found_there_and_only_there(run_process, make, task):
+    arguments = ("-m", "journeyman", "twin", "--no-cameras", "robot.config.namespace=left")
+    with run_process(*arguments, ready="running"):
+        env = make(task, arm="twin", namespace="left")
+        env.reset(seed=0)
+        assert env.robot.limit_hits  # Those of the controller node, too.
+        env.close()
+        with pytest.raises(RobotUnavailableError, match="/right/joint_states, which has no publisher"):
+            make(task, arm="twin", namespace="right", connect_timeout_s=1.0).reset(seed=0)
+
+
 def test_a_seed_decides_the_start_of_an_episode(env, task):
     starts = []
     for seed in (3, 4, 3):
@@ -163,6 +175,7 @@ def test_a_reward_by_nearness_to_a_goal_needs_no_judge(make, task):
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
+        ({"namespace": "left arm"}, r"robot.config does not fit a ROS 2 robot: namespace 'left arm'"),
         ({"arn": "twin"}, r"robot.config does not fit a ROS 2 robot: .*`arn`"),
         ({"reset": "magic"}, r"robot.config does not fit a ROS 2 robot: .*'magic'"),
         ({"arm": "twim"}, "There is no robot 'twim'; .* Did you mean 'twin'"),
