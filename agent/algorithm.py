@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent.config import Config, InputError
+from agent.frames import Convert
 from agent.transition import Observation, TransitionSpec
 
 Batch = dict[str, torch.Tensor]
@@ -60,6 +61,14 @@ class Algorithm(Protocol):
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
         ...
+
+
+@runtime_checkable
+class KeepsFeatures(Protocol):
+    """An algorithm that may need no more of a camera image than features which never change."""
+
+    kept_of_frames: Convert | None
+    """What the replay keeps instead of images, and puts into batches under their names; None for the images."""
 
 
 class AlgorithmConfig(Config):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from agent.algorithm import Batch, Tensors
 from agent.encoders import EncoderConfig, ImageEncoder, random_shift
+from agent.frames import Convert, Frames
 from agent.sac import SAC, SACConfig, SACPolicy
 from agent.transition import TransitionSpec
 
@@ -37,6 +38,10 @@ class DrQConfig(SACConfig):
         super().__post_init__()
         if not 0 <= self.shift_pixels <= 100:
             raise ValueError(f"shift_pixels {self.shift_pixels} must lie between 0 and 100")
+        if self.encoder.cache and self.shift_pixels:
+            raise ValueError(
+                f"shift_pixels {self.shift_pixels} must be 0 with encoder.cache: features are of images as they came"
+            )
 
 
 class DrQPolicy(SACPolicy):
@@ -49,7 +54,7 @@ class DrQPolicy(SACPolicy):
 
 
 class DrQ(SAC):
-    """The learner's side; satisfies `agent.algorithm.Algorithm`."""
+    """The learner's side; satisfies `agent.algorithm.Algorithm` and `KeepsFeatures`."""
 
     Config = DrQConfig
     Policy = DrQPolicy
@@ -58,6 +63,15 @@ class DrQ(SAC):
         super().__init__(config, spec, device, seed)
         self._shift_pixels = config.shift_pixels
         self._images = spec.image_keys
+        self.kept_of_frames: Convert | None = self._maps if config.encoder.cache else None
+
+    @torch.inference_mode()
+    def _maps(self, frames: Frames) -> Frames:
+        """Feature maps of uint8 images in half precision, as the replay keeps them."""
+        return {
+            key: encoder.maps(torch.from_numpy(frames[key]).to(self._device)).to(torch.float16).cpu().numpy()
+            for key, encoder in self.encoder.cameras.items()
+        }
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Each image of a batch is shifted once, for all updates that use it."""

@@ -28,6 +28,8 @@ class EncoderConfig(Config):
         features: Size of what is left of a camera's image.
         weights: safetensors file with weights of a `resnet10` backbone, without its head; null begins with random ones.
         frozen: Whether the backbone of a `resnet10` stays as it is; only its head learns then.
+        cache: Whether the replay keeps what a frozen backbone makes of an image instead of the image: it is computed
+            once for each, not in every update. Images cannot be shifted then.
         precision: Of the backbone. `auto` takes bfloat16 where processor or GPU computes with it, which halves the
             time; parameters and all that follows stay float32.
     """
@@ -37,6 +39,7 @@ class EncoderConfig(Config):
     features: int = 50
     weights: str | None = None
     frozen: bool = False
+    cache: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
@@ -49,9 +52,9 @@ class EncoderConfig(Config):
         if self.kind == "conv" and (self.weights is not None or self.frozen):
             raise ValueError("encoder.weights and encoder.frozen go with encoder.kind=resnet10")
         if self.frozen and self.weights is None:
-            raise ValueError(
-                "encoder.frozen needs encoder.weights: a random backbone that stays random sees little"
-            )
+            raise ValueError("encoder.frozen needs encoder.weights: a random backbone sees little")
+        if self.cache and not self.frozen:
+            raise ValueError("encoder.cache needs encoder.frozen: a backbone that learns must see the images")
 
 
 class ConvBackbone(nn.Module):
@@ -160,14 +163,19 @@ class CameraEncoder(nn.Module):
         )
 
     def forward(self, image_BHWC: Tensor) -> Tensor:  # noqa: N803
-        """uint8 images, (B, H, W, 3), to features, (B, D)."""
+        """Images, (B, H, W, 3) of uint8, or what `maps` made of them, to features, (B, D)."""
+        maps = self.maps(image_BHWC) if image_BHWC.dtype == torch.uint8 else image_BHWC
+        return self.head(maps.float())
+
+    def maps(self, image_BHWC: Tensor) -> Tensor:  # noqa: N803
+        """The backbone's feature maps of uint8 images, (B, C, H', W')."""
         # Height x width x channel in memory is what torch calls channels last: nothing is copied. The weights are not
         # laid out so: fused Adam pairs them with momenta that a checkpoint brings back in the usual order.
         image = image_BHWC.permute(0, 3, 1, 2).float() / 255.0 - 0.5
         device = image.device.type
         with torch.autocast(device, torch.bfloat16, enabled=_takes_bfloat16(self._precision, device)):
-            maps = self.backbone(image)
-        return self.head(maps.float())
+            maps: Tensor = self.backbone(image)
+        return maps
 
 
 class ImageEncoder(nn.Module):

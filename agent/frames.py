@@ -1,7 +1,7 @@
 """Camera frames of a replay memory, each kept once: half of what a transition's two observations would take."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ _REUSE_WINDOW = 256
 _EPISODES = 64
 
 Numbers = NDArray[np.int64]
+Frames = Mapping[str, NDArray[Any]]
+"""By observation key: images, (N, H, W, 3) of uint8, or what stands for them, (N, ...)."""
+Convert = Callable[[Frames], Frames]
 
 
 class FrameStore:
@@ -23,23 +26,30 @@ class FrameStore:
     Args:
         shapes: (H, W, 3) by observation key.
         capacity: Frames kept.
+        convert: What is kept instead of an image, such as the features of an encoder that never changes.
 
     Attributes:
         total: Frames stored since the beginning; the next one's number.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], capacity: int) -> None:
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], capacity: int, convert: Convert | None = None
+    ) -> None:
         self.total = 0
+        self._convert = convert or (lambda frames: frames)
+        sample = self._convert({key: np.zeros((1, *shape), np.uint8) for key, shape in shapes.items()})
         # The system hands out memory as it is written to.
-        self._rings = {key: np.zeros((capacity, *shape), np.uint8) for key, shape in shapes.items()}
+        self._rings = {key: np.zeros((capacity, *kept.shape[1:]), kept.dtype) for key, kept in sample.items()}
         self._capacity = capacity
-        # Newest frame of each of the newest episodes, where their next transition is looked up.
-        self._newest: OrderedDict[int, int] = OrderedDict()
+        # Newest frame of each of the newest episodes, with its number: where their next transition is looked up.
+        self._newest: OrderedDict[int, tuple[int, dict[str, NDArray[np.uint8]]]] = OrderedDict()
 
     @classmethod
-    def for_transitions(cls, shapes: Mapping[str, tuple[int, ...]], transitions: int) -> "FrameStore":
+    def for_transitions(
+        cls, shapes: Mapping[str, tuple[int, ...]], transitions: int, convert: Convert | None = None
+    ) -> "FrameStore":
         """Room for so many transitions in episodes of eight steps or more; of many shorter ones, for fewer."""
-        return cls(shapes, transitions + transitions // 8 + 2 * _REUSE_WINDOW)
+        return cls(shapes, transitions + transitions // 8 + 2 * _REUSE_WINDOW, convert)
 
     def add(self, records: Any) -> tuple[Numbers, Numbers]:
         """Store the frames of transitions, oldest first.
@@ -51,18 +61,30 @@ class FrameStore:
             Numbers of their frames and of those that followed, each of shape (N,).
         """
         before, after = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
+        new: list[dict[str, NDArray[np.uint8]]] = []
+        first = self.total
         for row, record in enumerate(records):
-            known = self._newest.pop(int(record["episode"]), None)
-            same = known is not None and self._is_frame(known, record, "observation")
-            before[row] = known if same else self._store(record, "observation")
-            after[row] = self._store(record, "next_observation")
-            self._newest[int(record["episode"])] = int(after[row])
+            episode = int(record["episode"])
+            frame, following = (self._frame(record, prefix) for prefix in ("observation", "next_observation"))
+            known = self._newest.pop(episode, None)
+            if known is not None and self._is_same(known, frame):
+                before[row] = known[0]
+            else:
+                before[row] = self.total
+                new.append(frame)
+                self.total += 1
+            after[row] = self.total
+            new.append(following)
+            self.total += 1
+            self._newest[episode] = (self.total - 1, following)
             if len(self._newest) > _EPISODES:
                 self._newest.popitem(last=False)
+        if new:
+            self._keep(first, new)
         return before, after
 
-    def take(self, key: str, numbers: Numbers) -> NDArray[np.uint8]:
-        """Frames of one camera, shape (N, H, W, 3), copied."""
+    def take(self, key: str, numbers: Numbers) -> NDArray[Any]:
+        """What is kept of one camera's frames, shape (N, ...), copied."""
         # Not by [] with a list of numbers: of large rows `take` copies twice as fast.
         return self._rings[key].take(numbers % self._capacity, axis=0)
 
@@ -73,15 +95,18 @@ class FrameStore:
         """
         return after - _REUSE_WINDOW >= self.total - self._capacity
 
-    def _is_frame(self, number: int, record: Any, prefix: str) -> bool:
+    def _frame(self, record: Any, prefix: str) -> dict[str, NDArray[np.uint8]]:
+        return {key: np.array(record[f"{prefix}.{key}"]) for key in self._rings}
+
+    def _is_same(self, known: tuple[int, Frames], frame: Frames) -> bool:
+        number, images = known
         if number < self.total - _REUSE_WINDOW:
             return False
-        slot = number % self._capacity
-        return all(np.array_equal(ring[slot], record[f"{prefix}.{key}"]) for key, ring in self._rings.items())
+        return all(np.array_equal(images[key], image) for key, image in frame.items())
 
-    def _store(self, record: Any, prefix: str) -> int:
-        slot = self.total % self._capacity
+    def _keep(self, first: int, new: list[dict[str, NDArray[np.uint8]]]) -> None:
+        slots = np.arange(first, first + len(new)) % self._capacity
+        kept = self._convert({key: np.stack([frame[key] for frame in new]) for key in self._rings})
         for key, ring in self._rings.items():
-            ring[slot] = record[f"{prefix}.{key}"]
-        self.total += 1
-        return self.total - 1
+            # Of more frames than there is room for only the last are of use; the buffer asks for no others.
+            ring[slots[-self._capacity :]] = kept[key][-self._capacity :]

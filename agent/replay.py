@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from agent.algorithm import Batch
-from agent.frames import FrameStore
+from agent.frames import Convert, FrameStore
 from agent.transition import Records, TransitionSpec
 
 _PREFIXES = ("observation", "next_observation")
@@ -18,9 +18,17 @@ class ReplayBuffer:
     Each transition brings its own next observation, so a sample can never join two episodes, actors or
     interventions, whatever order the records came in. Of camera images (uint8) a frame that two transitions share is
     kept once, see `FrameStore`.
+
+    Args:
+        spec: Layout of a transition.
+        capacity: Transitions kept.
+        seed: Of the sampling.
+        convert: What is kept instead of images, and given out under their names.
     """
 
-    def __init__(self, spec: TransitionSpec, capacity: int, seed: int) -> None:
+    def __init__(
+        self, spec: TransitionSpec, capacity: int, seed: int, convert: Convert | None = None
+    ) -> None:
         assert spec.dtype.names is not None
         self.capacity = capacity
         self.total_added = 0
@@ -35,7 +43,7 @@ class ReplayBuffer:
         self._frames: FrameStore | None = None
         if spec.image_keys:
             shapes = {key: spec.dtype[f"observation.{key}"].shape for key in spec.image_keys}
-            self._frames = FrameStore.for_transitions(shapes, capacity)
+            self._frames = FrameStore.for_transitions(shapes, capacity, convert)
             self._numbers = {prefix: np.zeros(capacity, np.int64) for prefix in _PREFIXES}
         self._rng = np.random.default_rng(seed)
 

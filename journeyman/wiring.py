@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, episode_seed
-from agent.algorithm import load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, load_algorithm, make_policy
 from agent.config import InputError
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
@@ -127,9 +127,10 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     algorithm_class, algorithm_config = load_algorithm(config.algorithm)
     algorithm = algorithm_class(algorithm_config, spec, device, config.seed)
     demonstrations = read_demonstrations(demonstration_folder(config, run), config, env, spec)
-    memory = ReplayBuffer(spec, max(1, len(demonstrations)), config.seed + 1)
+    keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
+    memory = ReplayBuffer(spec, max(1, len(demonstrations)), config.seed + 1, keep)
     memory.append(demonstrations)
-    replay = ReplayBuffer(spec, replay_capacity(config, spec), config.seed + 2)
+    replay = ReplayBuffer(spec, replay_capacity(config, spec), config.seed + 2, keep)
     log = RecordLog.open(run.replay_log, spec.dtype)
     for records in log.records():
         replay.append(records)

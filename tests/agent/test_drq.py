@@ -4,11 +4,12 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
+from agent.algorithm import AlgorithmConfig, KeepsFeatures, load_algorithm, make_policy
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig
-from agent.encoders import EncoderConfig
+from agent.encoders import EncoderConfig, ResNet10Backbone
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
@@ -30,15 +31,19 @@ SPEC = TransitionSpec.of(
 )
 
 
-def make_batch(rows, seed=0):
+def make_records(rows, seed=0):
     rng = np.random.default_rng(seed)
     records = np.zeros(rows, SPEC.dtype)
     for name in ("observation.state", "next_observation.state", "action", "reward"):
         records[name] = rng.uniform(-1, 1, records[name].shape)
     for name in ("observation.front", "next_observation.front"):
         records[name] = rng.integers(0, 256, records[name].shape)
+    return records
+
+
+def make_batch(rows, seed=0):
     buffer = ReplayBuffer(SPEC, rows, seed)
-    buffer.append(records)
+    buffer.append(make_records(rows, seed))
     return MixedSampler(SPEC, buffer, ReplayBuffer(SPEC, 1, 0), 0.0, CPU).sample(1, rows)
 
 
@@ -160,6 +165,41 @@ def test_it_learns_what_only_the_image_tells():
         for i in range(100)
     ]
     assert np.mean(errors) < 0.15  # Without the image 0.4 is the best.
+
+
+def test_cached_features_are_learned_from_as_the_images_themselves(tmp_path):
+    torch.manual_seed(0)
+    save_file(ResNet10Backbone().state_dict(), tmp_path / "weights")
+    frozen = {
+        "kind": "resnet10",
+        "weights": str(tmp_path / "weights"),
+        "frozen": True,
+        "precision": "float32",
+    }
+    learners, batches = [], []
+    for cache in (False, True):
+        drq = make_drq(shift_pixels=0, encoder=EncoderConfig(**frozen, features=6, cache=cache))
+        assert isinstance(drq, KeepsFeatures)
+        assert (drq.kept_of_frames is None) == (not cache)
+        buffer = ReplayBuffer(SPEC, 32, 0, drq.kept_of_frames)
+        buffer.append(make_records(32))
+        learners.append(drq)
+        batches.append(MixedSampler(SPEC, buffer, ReplayBuffer(SPEC, 1, 0), 0.0, CPU).sample(2, 8))
+    assert batches[0]["observation.front"].dtype == torch.uint8
+    assert batches[1]["observation.front"].dtype == torch.float16
+    one, other = (learner.update(batch) for learner, batch in zip(learners, batches, strict=True))
+    assert one == pytest.approx(other, rel=1e-2, abs=1e-3)
+    assert not any(".backbone." in name for name in learners[1].policy_weights())
+    policy = DrQ.make_policy(learners[1].config, SPEC, 0)
+    policy.load_weights(learners[1].policy_weights())  # The actor has images.
+    image = np.zeros((16, 16, 3), np.uint8)
+    assert policy.act({"state": np.zeros(3, np.float32), "front": image}, True).shape == (2,)
+
+
+def test_features_of_shifted_images_cannot_be_cached(tmp_path):
+    encoder = EncoderConfig(kind="resnet10", weights="somewhere", frozen=True, cache=True)
+    with pytest.raises(ValueError, match=r"shift_pixels 4 must be 0 with encoder\.cache"):
+        DrQConfig(encoder=encoder)
 
 
 def test_the_algorithm_for_vectors_refuses_images():

@@ -132,6 +132,7 @@ def test_a_shift_moves_whole_images_and_repeats_the_border():
     [
         ({"kind": "conv", "frozen": True}, "encoder.kind=resnet10"),
         ({"kind": "resnet10", "frozen": True}, "needs encoder.weights"),
+        ({"kind": "resnet10", "cache": True}, "needs encoder.frozen"),
         ({"channels": ()}, "channels"),
         ({"features": 0}, "features"),
     ],

@@ -109,6 +109,26 @@ def test_transitions_go_with_their_frames(length):
     assert float(batch["observation.state"][:, 0].min()) >= 2 * capacity // length - capacity / length - 1
 
 
+def test_what_stands_for_an_image_is_made_once_of_each():
+    length, episodes = 20, 30
+    made = []
+
+    def convert(frames):
+        made.append(len(frames["front"]))
+        return {key: images.mean((1, 2, 3), dtype=np.float16)[:, None] for key, images in frames.items()}
+
+    buffer = ReplayBuffer(SPEC, 1000, 0, convert)
+    for episode in range(episodes):
+        buffer.append(np.concatenate([transition(episode, episode, step) for step in range(length)]))
+    assert sum(made) == episodes * (length + 1) + 1  # One to see what it looks like.
+    batch = MixedSampler(SPEC, buffer, ReplayBuffer(SPEC, 1, 0), 0.0, CPU).sample(1, 500)
+    for prefix in ("observation", "next_observation"):
+        state, kept = batch[f"{prefix}.state"], batch[f"{prefix}.front"]
+        assert kept.dtype == torch.float16
+        expected = (state.sum(-1) + 7) / (4 * 6 * 3)
+        torch.testing.assert_close(kept[:, 0].float(), expected, rtol=1e-2, atol=1e-2)
+
+
 def test_two_cameras_of_128_pixels_and_100_000_steps_take_10_gb():
     spaces = {name: gymnasium.spaces.Box(0, 255, (128, 128, 3), np.uint8) for name in ("front", "wrist")}
     spaces["state"] = gymnasium.spaces.Box(-np.inf, np.inf, (20,), np.float32)
