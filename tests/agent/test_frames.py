@@ -92,13 +92,18 @@ def test_frames_of_interleaved_actors_are_shared_too():
     assert store.total == 3 * 11
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("length", [1, 3, 20])
-def test_transitions_go_with_their_frames(length):
+def test_transitions_go_with_their_frames(length, at_once):
     """Of one-step episodes every transition takes two frames, more than there is room for."""
     capacity = 4000
     buffer = ReplayBuffer(SPEC, capacity, 0)
-    for episode in range(capacity * 2 // length):
-        buffer.append(np.concatenate([transition(0, episode, step) for step in range(length)]))
+    episodes = [
+        np.concatenate([transition(0, episode, step) for step in range(length)])
+        for episode in range(capacity * 2 // length)
+    ]
+    for records in [np.concatenate(episodes)] if at_once else episodes:
+        buffer.append(records)
     assert len(buffer) <= capacity
     if length == 20:
         assert len(buffer) == capacity
