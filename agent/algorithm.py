@@ -71,6 +71,29 @@ class KeepsFeatures(Protocol):
     """What the replay keeps instead of images, and puts into batches under their names; None for the images."""
 
 
+class RewardLearner(Protocol):
+    """A reward that keeps learning beside the algorithm, from what the policy does (VICE, GAIL).
+
+    The learner asks it before every block of updates: what is stored keeps the reward that it came with.
+    """
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """Learn from a batch, whose field `provenance` tells demonstrations; returns metrics for people."""
+        ...
+
+    def relabel(self, batch: Batch) -> Batch:
+        """The batch with other rewards and terminations."""
+        ...
+
+    def state_dict(self) -> Tensors:
+        """Everything that its learning depends on, flat."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on exactly where `state_dict` was taken."""
+        ...
+
+
 class AlgorithmConfig(Config):
     """Which algorithm with which parameters.
 

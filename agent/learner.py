@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Any
 
-from agent.algorithm import Algorithm
+from agent.algorithm import Algorithm, RewardLearner
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
@@ -14,6 +14,7 @@ from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
 _REPORT_EVERY_S = 1.0
+_REWARD = "reward_learner."  # Begins the names of its tensors in a checkpoint.
 
 
 class LearnerConfig(Config):
@@ -71,6 +72,7 @@ class Learner:
         server: LearnerServer,
         checkpoints: Checkpoints,
         journal: Journal,
+        reward_learner: RewardLearner | None = None,
     ) -> None:
         self._config = config
         self._algorithm = algorithm
@@ -79,6 +81,7 @@ class Learner:
         self._server = server
         self._checkpoints = checkpoints
         self._journal = journal
+        self._reward_learner = reward_learner
         self._stop = threading.Event()
         self._blocks = 0
         self._metrics: dict[str, float] = {}
@@ -105,7 +108,12 @@ class Learner:
         if path is None:
             return
         tensors, values = load_checkpoint(path)
-        self._algorithm.load_state_dict(tensors)
+        learner = self._reward_learner
+        if learner is not None:
+            learner.load_state_dict(
+                {k.removeprefix(_REWARD): v for k, v in tensors.items() if k.startswith(_REWARD)}
+            )
+        self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
         self._blocks = values["blocks"]
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
@@ -169,7 +177,11 @@ class Learner:
 
     def _update(self) -> None:
         batch = self._sampler.sample(self._algorithm.utd_ratio, self._algorithm.batch_size)
-        self._metrics = self._algorithm.update(batch)
+        about_reward: dict[str, float] = {}
+        if self._reward_learner is not None:
+            about_reward = self._reward_learner.update(batch)
+            batch = self._reward_learner.relabel(batch)
+        self._metrics = self._algorithm.update(batch) | about_reward
         self._blocks += 1
         broken = [name for name, value in self._metrics.items() if not math.isfinite(value)]
         if broken:
@@ -192,10 +204,10 @@ class Learner:
             "updates": self.updates,
             "sampler_random_state": self._sampler.random_state(),
         }
-        algorithm = self._algorithm
-        self._checkpoints.save(
-            self.environment_steps, algorithm.state_dict(), algorithm.policy_weights(), values
-        )
+        algorithm, state = self._algorithm, self._algorithm.state_dict()
+        if self._reward_learner is not None:
+            state |= {f"{_REWARD}{key}": value for key, value in self._reward_learner.state_dict().items()}
+        self._checkpoints.save(self.environment_steps, state, algorithm.policy_weights(), values)
         self._saved_at = self.environment_steps
 
     def _write_progress(self) -> None:

@@ -105,7 +105,7 @@ class MixedSampler:
     fills it.
     """
 
-    _FIELDS = ("action", "reward", "terminated")
+    _FIELDS = ("action", "reward", "terminated", "provenance")
 
     def __init__(
         self,

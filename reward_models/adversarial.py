@@ -1,0 +1,211 @@
+"""Rewards that keep learning while the policy does: of success or demonstration, against what the policy does.
+
+VICE (Fu et al., arXiv:1805.11686; on robots Singh et al., arXiv:1904.07854): a classifier of states, with examples of
+success as positives and the policy's own states as negatives. DAC (Kostrikov et al., arXiv:1809.02925), the off-policy
+form of GAIL (arXiv:1606.03476): a discriminator of states and actions, with demonstrations as positives. Both with a
+gradient penalty after WGAN-GP (arXiv:1704.00028), without which a discriminator of few positives says only yes or no.
+Unlike there it is one-sided, and what slope is allowed can be chosen: how far success reaches differs between tasks.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agent.algorithm import Batch, Tensors
+from agent.encoders import EncoderConfig, ImageEncoder
+from agent.networks import VectorEncoder
+from agent.transition import Provenance, Records, TransitionSpec
+from controllers.config import Config, InputError
+
+_LARGEST_LOGIT = 10.0
+
+
+class AdversarialConfig(Config):
+    """How such a reward is learned.
+
+    Attributes:
+        method: `vice` takes the last observation of every successful demonstration as success, and pays the probability
+            of success less one: -1 far from it and 0 at it, as the sparse reward of a task does. `dac` takes all
+            transitions of the demonstrations, and pays the logit of being one of them.
+        hidden_sizes: Of the discriminator.
+        learning_rate: Adam.
+        batch_size: Positives, and as many negatives, of an update; there is one update for each environment step.
+        gradient_penalty: Weight of the squared share by which the logit's slope exceeds `largest_slope`.
+        largest_slope: Change of the logit for each unit of features. The `state` vector is scaled to about one, so 20
+            lets 0.1 of that decide.
+        label_smoothing: Positives are taught as 1 - this.
+        encoder: Of camera images, where the task has any.
+    """
+
+    method: Literal["vice", "dac"] = "vice"
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    learning_rate: float = 3e-4
+    batch_size: int = 64
+    gradient_penalty: float = 10.0
+    largest_slope: float = 20.0
+    label_smoothing: float = 0.1
+    encoder: EncoderConfig = EncoderConfig()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1 or self.batch_size < 2:
+            raise ValueError(
+                f"hidden_sizes {self.hidden_sizes} must be positive and batch_size {self.batch_size} at least 2"
+            )
+        if not 0.0 < self.learning_rate <= 1.0 or not 0.0 < self.largest_slope < np.inf:
+            raise ValueError(
+                f"learning_rate {self.learning_rate} must lie in (0, 1] and largest_slope {self.largest_slope} must be "
+                "positive"
+            )
+        if not 0.0 <= self.gradient_penalty < np.inf:
+            raise ValueError(f"gradient_penalty {self.gradient_penalty} must not be negative")
+        if not 0.0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing {self.label_smoothing} must lie in [0, 0.5)")
+
+
+class AdversarialReward:
+    """Satisfies `agent.algorithm.RewardLearner`.
+
+    Args:
+        config: How it learns.
+        spec: Layout of transitions.
+        demonstrations: Of them come the positives.
+        device: The learner's.
+        seed: Of initial weights and of what is drawn.
+
+    Raises:
+        InputError: There are no positives.
+    """
+
+    def __init__(
+        self,
+        config: AdversarialConfig,
+        spec: TransitionSpec,
+        demonstrations: Records,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self._config = config
+        self._device = device
+        self._keys = spec.observation_keys
+        self._with_action = config.method == "dac"
+        self._prefix = "observation" if self._with_action else "next_observation"
+        self._positives = self._positives_of(demonstrations)
+        actions = int(np.prod(spec.action_space.shape)) if self._with_action else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = ImageEncoder(config.encoder, spec) if spec.image_keys else VectorEncoder(spec)
+            self.encoder = encoder.to(device)
+            sizes = [encoder.size + actions, *config.hidden_sizes]
+            layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
+            self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1)).to(device)
+        learning = [p for p in (*self.encoder.parameters(), *self.head.parameters()) if p.requires_grad]
+        self._optimizer = torch.optim.Adam(learning, config.learning_rate)
+        self._generator = torch.Generator().manual_seed(seed + 1)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step: positives against the online transitions of a batch. Without any it is put off.
+
+        Returns:
+            Metrics: the loss, and which share of either side is told apart.
+        """
+        own = (batch["provenance"] != Provenance.DEMONSTRATION).nonzero()[:, 0]
+        if len(own) == 0:
+            return {}
+        rows = self._config.batch_size
+        drawn = torch.randint(len(own), (rows,), generator=self._generator).to(own.device)
+        negative = self._features(batch, own[drawn])
+        chosen = torch.randint(len(self._positives["action"]), (rows,), generator=self._generator)
+        positive = self._features(self._positives, chosen.to(self._device))
+        yes, no = self.head(positive), self.head(negative)
+        smooth = 1.0 - self._config.label_smoothing
+        loss = F.binary_cross_entropy_with_logits(yes, torch.full_like(yes, smooth))
+        loss = loss + F.binary_cross_entropy_with_logits(no, torch.zeros_like(no))
+        penalty = self._penalty(positive.detach(), negative.detach())
+        self._optimizer.zero_grad(set_to_none=True)
+        (loss + self._config.gradient_penalty * penalty).backward()
+        self._optimizer.step()
+        return {
+            "reward_loss": float(loss.detach()),
+            "reward_positives_seen": float((yes > 0).float().mean()),
+            "reward_negatives_seen": float((no < 0).float().mean()),
+        }
+
+    @torch.no_grad()
+    def relabel(self, batch: Batch) -> Batch:
+        """The batch as this reward pays it. Nothing ends: what comes after success is paid, too.
+
+        So a demonstration, which ends with success, is no better and no worse than a policy that stays there.
+        """
+        every = torch.arange(len(batch["action"]), device=batch["action"].device)
+        logit = self.head(self._features(batch, every))[:, 0].clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+        reward = logit if self._with_action else logit.sigmoid() - 1.0
+        return {**batch, "reward": reward, "terminated": torch.zeros_like(batch["terminated"])}
+
+    def state_dict(self) -> Tensors:
+        """Networks, optimiser and random state, flat."""
+        state: Tensors = {"generator": self._generator.get_state()}
+        for name in ("encoder", "head"):
+            module = getattr(self, name)
+            state |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for index, slots in self._optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on exactly where `state_dict` was taken."""
+        self._generator.set_state(state["generator"])
+        for name in ("encoder", "head"):
+            begin = f"{name}."
+            module = {k.removeprefix(begin): v for k, v in state.items() if k.startswith(begin)}
+            getattr(self, name).load_state_dict(module)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("optimizer."):
+                _, index, slot = key.split(".")
+                slots.setdefault(int(index), {})[slot] = value
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+
+    def _positives_of(self, demonstrations: Records) -> Batch:
+        rows = demonstrations if self._with_action else demonstrations[demonstrations["terminated"]]
+        if len(rows) == 0:
+            wanted = "demonstration" if self._with_action else "demonstration that ends with success"
+            raise InputError(
+                f"reward.learner_config.method {self._config.method} needs at least one {wanted}, but there is none: "
+                "record some with journeyman collect, and set demonstrations.episodes."
+            )
+        names = [f"{self._prefix}.{key}" for key in self._keys]
+        return {name: torch.from_numpy(np.array(rows[name])).to(self._device) for name in (*names, "action")}
+
+    def _features(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
+        features: Tensor = self.encoder({key: batch[f"{self._prefix}.{key}"][rows] for key in self._keys})
+        return torch.cat([features, batch["action"][rows]], -1) if self._with_action else features
+
+    def _penalty(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """Of slopes between positives and negatives."""
+        share = torch.rand(len(positive), 1, generator=self._generator).to(self._device)
+        between = (share * positive + (1.0 - share) * negative).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.head(between).sum(), between, create_graph=True)
+        return F.relu(gradient.norm(dim=-1) / self._config.largest_slope - 1.0).square().mean()
+
+
+def make_adversarial_reward(
+    config: Mapping[str, Any], spec: TransitionSpec, demonstrations: Records, device: torch.device, seed: int
+) -> AdversarialReward:
+    """Factory named by `reward=vice` and `reward=dac`.
+
+    Raises:
+        InputError: `config` is not an `AdversarialConfig`, or there are no positives.
+    """
+    try:
+        chosen = msgspec.convert(dict(config), AdversarialConfig, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(sorted(AdversarialConfig.__struct_fields__))
+        raise InputError(f"reward.learner_config: {error}; known are {known}.") from None
+    return AdversarialReward(chosen, spec, demonstrations, device, seed)
