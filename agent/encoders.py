@@ -256,8 +256,8 @@ def random_shift(image_BHWC: Tensor, pixels: int, generator: torch.Generator) ->
     if device.type == "cpu":
         # Image by image: gathering single bytes takes ten times as long.
         shifted = torch.empty_like(image_BHWC)
-        for index, (y, x) in enumerate(corners.tolist()):
-            shifted[index] = padded[index, y : y + height, x : x + width]
+        for number, (y, x) in enumerate(corners.tolist()):
+            shifted[number] = padded[number, y : y + height, x : x + width]
         return shifted
     corners = corners.to(device)
     rows = torch.arange(height, device=device) + corners[:, :1]
