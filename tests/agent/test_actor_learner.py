@@ -62,8 +62,10 @@ class CountingAlgorithm:
     def __init__(self):
         self.updates = 0
         self.entitled = lambda: None
+        self.paid = []
 
     def update(self, batch):
+        self.paid.append(float(batch["reward"].mean()))
         assert batch["reward"].shape == (self.batch_size * self.utd_ratio,)
         self.updates += self.utd_ratio
         self.entitled()
@@ -71,6 +73,27 @@ class CountingAlgorithm:
 
     def policy_weights(self):
         return {"updates": torch.tensor(float(self.updates))}
+
+    def state_dict(self):
+        return {"updates": torch.tensor(self.updates)}
+
+    def load_state_dict(self, state):
+        self.updates = int(state["updates"])
+
+
+class CountingReward:
+    """Pays how often it has been asked to learn."""
+
+    def __init__(self):
+        self.updates = 0
+
+    def update(self, batch):
+        assert set(batch["provenance"].tolist()) <= {Provenance.TWIN, Provenance.DEMONSTRATION}
+        self.updates += 1
+        return {"reward_loss": 0.25}
+
+    def relabel(self, batch):
+        return {**batch, "reward": torch.full_like(batch["reward"], self.updates)}
 
     def state_dict(self):
         return {"updates": torch.tensor(self.updates)}
@@ -98,7 +121,7 @@ class RememberingPolicy:
 class Rig:
     """A learner and its actors in threads of one process."""
 
-    def __init__(self, folder, **config):
+    def __init__(self, folder, reward_learner=None, **config):
         self.folder = folder
         self.config = LearnerConfig(
             **{
@@ -119,8 +142,9 @@ class Rig:
         sampler = MixedSampler(SPEC, self.replay, ReplayBuffer(SPEC, 1, 0), 0.5, torch.device("cpu"))
         checkpoints = Checkpoints(folder / "checkpoints")
         self.learner = Learner(
-            self.config, self.algorithm, self.replay, sampler, self.server, checkpoints, Journal(self.journal)
-        )
+            self.config, self.algorithm, self.replay, sampler, self.server, checkpoints, Journal(self.journal),
+            reward_learner,
+        )  # fmt: skip
         self.algorithm.entitled = self._check_utd
         self.learner.resume()
         self.actors = []
@@ -239,6 +263,25 @@ def test_an_actor_in_simulated_time_never_runs_ahead(tmp_path):
     )[1]
     rig.run()
     assert max(lead) <= rig.config.start_steps + 4
+
+
+def test_a_reward_that_learns_is_asked_before_every_block_and_resumes_with_the_run(tmp_path):
+    reward = CountingReward()
+    rig = Rig(tmp_path, reward)
+    rig.actor()
+    rig.run()
+    assert rig.algorithm.paid == list(range(1, 101))
+    assert reward.updates == 100
+    progress = [e for e in JournalReader(tmp_path / "journal.jsonl").new() if e["kind"] == "learner"]
+    assert (progress[-1]["loss"], progress[-1]["reward_loss"]) == (0.5, 0.25)
+    assert set(rig.stored()["reward"]) == {-1.0}  # What is stored keeps what it was paid.
+    reward = CountingReward()
+    again = Rig(tmp_path, reward, max_environment_steps=150)
+    assert reward.updates == 100
+    assert again.algorithm.updates == 300
+    again.actor()
+    again.run()
+    assert again.algorithm.paid == list(range(101, 131))
 
 
 def test_a_run_resumes_with_its_counters(tmp_path):
