@@ -276,6 +276,8 @@ class Actor:
             "ticks": int(rate.ticks) if rate else 0,
             "worst_lateness_s": float(rate.worst_lateness_s) if rate else 0.0,
         }
+        if "true_success" in info:
+            report["true_success"] = bool(info["true_success"])
         self._client.report(report)
         self._observer.on_episode(report)
 

@@ -64,6 +64,9 @@ def evaluate(
 ) -> Evaluation:
     """Run `episodes` episodes, episode i from reset seed `seed + i`, so that every policy meets the same starts.
 
+    An episode succeeds if the last step's `info` says so: `true_success` where the environment knows it, or else
+    `success`, which a learned reward may say wrongly.
+
     Args:
         env: The environment that acting uses.
         policy: The policy; acts deterministically.
@@ -92,7 +95,7 @@ def evaluate(
         except faults as error:
             wait_after_fault(error)
             continue
-        successes += bool(info.get("success", False))
+        successes += bool(info.get("true_success", info.get("success", False)))
         returns, lengths, index = returns + total, lengths + steps, index + 1
     low, high = wilson_interval(successes, episodes)
     return Evaluation(

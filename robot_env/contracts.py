@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,15 @@ class RewardModel(Protocol):
 
     def reward(self, observation: Observation) -> Reward:
         """Judge the observation that the last action led to."""
+        ...
+
+
+@runtime_checkable
+class RestartedRewardModel(RewardModel, Protocol):
+    """A reward model that remembers something of the episode, such as its last verdicts."""
+
+    def restart(self) -> None:
+        """Forget it: an episode begins. `RobotEnv.reset` calls this."""
         ...
 
 

@@ -16,7 +16,14 @@ from controllers.config import InputError
 from controllers.rotations import conjugate, from_rotation_vector, multiply, rotate, to_rotation_vector
 from robot_env.age import AgeStatistics
 from robot_env.clock import Rate
-from robot_env.contracts import Camera, Observation, ResetPolicy, RewardModel, Scene
+from robot_env.contracts import (
+    Camera,
+    Observation,
+    ResetPolicy,
+    RestartedRewardModel,
+    RewardModel,
+    Scene,
+)
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
 from robot_env.task import Task
 
@@ -42,9 +49,10 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     Action: `Box(-1, 1)`, see `ActionConfig`. `terminated` means success, `truncated` the time limit.
 
     `info` of a step: `executed_action` (what was really done, after the safety filter, in action units),
-    `success`, `is_success` (the name Stable-Baselines3 looks for), `reward_terms`, `lateness_s`; of an episode's
-    last step also `rate` (`RateStatistics` since the environment was made), `limit_hits`, and `observation_ages` (name
-    of a source -> median and 99th percentile of its age in s).
+    `success`, `is_success` (the name Stable-Baselines3 looks for), `reward_terms`, `lateness_s`; where `truth` is set
+    also `true_success`, whether it has seen success in this episode up to now; of an episode's last step also `rate`
+    (`RateStatistics` since the environment was made), `limit_hits`, and `observation_ages` (name of a source -> median
+    and 99th percentile of its age in s).
 
     Args:
         robot: The arm.
@@ -55,6 +63,11 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         cameras: By name, at least the task's.
         render_camera: For people to watch.
         ages: More to report under `observation_ages`; `state` is measured here.
+
+    Attributes:
+        reward_model: Judges; may be replaced between episodes.
+        truth: Knows success better than a learned `reward_model`, and is only compared with it: it neither pays nor
+            ends an episode. None where nobody knows better.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -74,6 +87,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.task = task
         self.scene = scene
         self.reward_model = reward_model
+        self.truth: RewardModel | None = None
         self.reset_policy = reset_policy
         self._cameras = dict(cameras or {})
         self._render_camera = render_camera
@@ -131,6 +145,10 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 f"The scene could not be reset: {result.reason}. Put it into a start state by hand."
             )
         self._steps = 0
+        self._truly_done = False
+        for model in (self.reward_model, self.truth):
+            if isinstance(model, RestartedRewardModel):
+                model.restart()
         self._state = self.robot.observe()
         self._held_quaternion = self._state.ee_quaternion_xyzw
         self._held_width_m = self._state.gripper_width_m
@@ -177,6 +195,10 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "reward_terms": dict(reward.terms),
             "lateness_s": lateness_s,
         }
+        if self.truth is not None:
+            # As the truth would have paid, had it been asked: by the first step that it calls a success.
+            self._truly_done = self._truly_done or self.truth.reward(observation).success
+            info["true_success"] = self._truly_done
         if reward.success or truncated:
             info["rate"] = self.rate.statistics
             info["limit_hits"] = dict(self.robot.limit_hits)

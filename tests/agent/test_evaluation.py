@@ -107,3 +107,14 @@ def test_counts_fixed_starts_and_determinism():
     assert result.mean_length == (4 + 2 + 2 + 2) / 4
     assert result.mean_return == -result.mean_length
     assert steps == [0] * 4 + [1] * 2 + [2] * 2 + [3] * 2
+
+
+def test_where_the_truth_is_known_it_judges():
+    class Fooled(Countdown):
+        def step(self, action):
+            *rest, info = super().step(action)
+            return *rest, {**info, "true_success": False}
+
+    spec = TransitionSpec.of(Fooled.observation_space, Fooled.action_space)
+    assert evaluate(Countdown(), FirstObservation(), spec, episodes=2, seed=1).successes == 2
+    assert evaluate(Fooled(), FirstObservation(), spec, episodes=2, seed=1).successes == 0

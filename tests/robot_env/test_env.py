@@ -306,3 +306,47 @@ def _started(make_env, action, position, quaternion, robot=None):
     env = make_env(robot, action=action)
     env.reset(seed=0)
     return env
+
+
+class StuckReward:
+    """Calls success from the second look of an episode on, whatever the truth."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def restart(self):
+        self.looks = 0
+
+    def reward(self, observation):
+        self.looks += 1
+        return Reward(0.0, self.looks >= 2)
+
+
+def test_a_reward_model_with_a_memory_is_restarted_with_every_episode(make_env):
+    env = make_env()
+    env.reward_model = StuckReward()
+    for _ in range(2):
+        env.reset(seed=0)
+        ends = [env.step(np.zeros(env.action_space.shape, np.float32))[2] for _ in range(2)]
+        assert ends == [False, True]
+
+
+def test_the_truth_is_told_and_decides_nothing(make_env):
+    env = make_env()
+    env.truth, env.reward_model = env.reward_model, StuckReward()
+    for pressed, expected in (([0.0, 0.0], [False, False]), ([1.0, 0.0], [True, True])):
+        env.reset(seed=0)
+        told, ended = [], []
+        for button in pressed:
+            env.scene.button = button
+            *_, terminated, _, info = env.step(np.zeros(env.action_space.shape, np.float32))
+            told.append(info["true_success"])
+            ended.append(terminated)
+        assert told == expected
+        assert ended == [False, True]
+
+
+def test_without_a_better_judge_nothing_is_called_true(make_env):
+    env = make_env()
+    env.reset(seed=0)
+    assert "true_success" not in env.step(np.zeros(env.action_space.shape, np.float32))[4]
