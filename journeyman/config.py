@@ -21,7 +21,7 @@ from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from robot_env.task import Task
 
-_GROUPS = ("task", "algorithm", "robot")
+_GROUPS = ("task", "algorithm", "robot", "reward")
 
 
 class RobotConfig(Config):
@@ -43,6 +43,21 @@ class RobotConfig(Config):
     demonstrator: str | None = None
     provenance: Literal["robot", "twin"] = "twin"
     simulated_time: bool = False
+
+
+class RewardModelConfig(Config):
+    """What judges and pays.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(env, config) -> RewardModel`; null keeps the reward that the robot's
+            factory made.
+        config: Parameters of the reward model, read strictly by the factory.
+    """
+
+    name: str = "task"
+    factory: str | None = None
+    config: dict[str, Any] = {}
 
 
 class DemonstrationConfig(Config):
@@ -106,6 +121,7 @@ class RunConfig(Config):
     task: Task
     algorithm: AlgorithmConfig
     robot: RobotConfig
+    reward: RewardModelConfig = RewardModelConfig()
     seed: int = 0
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()

@@ -14,7 +14,7 @@ from journeyman.wiring import check, make_learner
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
-_FIXED = ("task", "algorithm", "robot", "seed")
+_FIXED = ("task", "algorithm", "robot", "reward", "seed")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,9 +81,13 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(path: str | None) -> str | None:
         return None if path is None else str(Path(path).absolute())
 
-    demonstrations, transport = config.demonstrations, config.transport
+    demonstrations, transport, reward = config.demonstrations, config.transport, config.reward
+    model = reward.config.get("model")
+    if isinstance(model, str):
+        reward = msgspec.structs.replace(reward, config={**reward.config, "model": absolute(model)})
     return msgspec.structs.replace(
         config,
+        reward=reward,
         demonstrations=msgspec.structs.replace(demonstrations, folder=absolute(demonstrations.folder)),
         transport=msgspec.structs.replace(transport, keys=absolute(transport.keys)),
     )

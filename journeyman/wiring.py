@@ -24,7 +24,8 @@ from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import decode_report
 from agent.transport.server import LearnerServer
 from agent.turns import Observer
-from journeyman.config import RunConfig
+from controllers.loading import load_attribute
+from journeyman.config import RewardModelConfig, RunConfig
 from journeyman.run_directory import RunDirectory
 from robot_env.env import RobotEnv
 from robot_env.episodes import Episode, load_demonstrations
@@ -36,10 +37,10 @@ _MEANING = ("action", "observation", "reward", "control_rate_hz")
 
 
 def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
-    """The environment of a run.
+    """The environment of a run, with the reward model that it chose.
 
     Raises:
-        InputError: The robot's factory does not exist or refuses its configuration.
+        InputError: A factory does not exist or refuses its configuration.
     """
     module, _, name = config.robot.factory.rpartition(".")
     try:
@@ -50,7 +51,29 @@ def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
     env = factory(config.task, config.robot.config, render)
     if not isinstance(env, RobotEnv):
         raise InputError(f"robot.factory {config.robot.factory!r} makes no environment; name one that does.")
+    if config.reward.factory is not None:
+        _replace_reward(env, config, config.reward.factory)
     return env
+
+
+def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
+    """Let another model judge. What the twin itself knows stays beside it as the truth."""
+    factory = load_attribute(path, f"reward.factory {path!r}")
+    try:
+        inspect.signature(factory).bind(env, config.reward.config)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"reward.factory {path!r} cannot be called: {error}.") from None
+    model = factory(env, config.reward.config)
+    if not callable(getattr(model, "reward", None)):
+        raise InputError(f"reward.factory {path!r} makes no reward model; name one that does.")
+    if config.robot.provenance == "twin":
+        env.truth = env.reward_model
+    env.reward_model = model
+
+
+def judged_by_task(config: RunConfig) -> RunConfig:
+    """The same configuration with the robot's own reward, which is what demonstrations are recorded with."""
+    return msgspec.structs.replace(config, reward=RewardModelConfig())
 
 
 def make_spec(env: RobotEnv) -> TransitionSpec:
@@ -175,7 +198,7 @@ def make_actor(
 
 
 def task_description(config: RunConfig) -> dict[str, str]:
-    """What learner and actor must agree on, field by field: the whole task, and the networks."""
+    """What learner and actor must agree on, field by field: the whole task, the networks, and who judges."""
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: object) -> None:
@@ -187,6 +210,7 @@ def task_description(config: RunConfig) -> dict[str, str]:
 
     walk("task", msgspec.to_builtins(config.task))
     walk("algorithm", msgspec.to_builtins(config.algorithm))
+    flat["reward.name"] = config.reward.name  # Its files lie elsewhere on another machine.
     return flat
 
 
