@@ -16,6 +16,7 @@ from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
+from journeyman import reward_watch
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -44,7 +45,11 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
         shutil.copy(source, folder / source.name)
     summary = _summary(config, journal, evaluation) | {"transitions_sent": sent, "transitions_stored": stored}
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return f"{describe(evaluation)}.\nReport: {folder}/learning_curve.png, summary.json, {film_note}"
+    watched = summary["reward_watch"]
+    watch_line = f"{reward_watch.describe(watched)}\n" if watched else ""
+    return (
+        f"{describe(evaluation)}.\n{watch_line}Report: {folder}/learning_curve.png, summary.json, {film_note}"
+    )
 
 
 def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path) -> tuple[Evaluation, str]:
@@ -78,6 +83,7 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "task": config.task.name,
         "algorithm": config.algorithm.name,
         "robot": config.robot.name,
+        "reward": config.reward.name,
         "seed": config.seed,
         "success_rate": evaluation.success_rate,
         "success_low": evaluation.success_low,
@@ -95,6 +101,7 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),
         "observation_ages": [e.get("observation_ages", {}) for e in processes],
         "limit_hits": [e["limit_hits"] for e in processes],
+        "reward_watch": reward_watch.watch(episodes),
     }
 
 

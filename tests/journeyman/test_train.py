@@ -39,7 +39,7 @@ SMALL = (
 )
 
 
-def start(folder, *arguments, verb="train"):
+def start(folder, *arguments, verb="train", path=()):
     return subprocess.Popen(
         [sys.executable, "-m", "journeyman", verb, *arguments],
         cwd=folder,
@@ -48,7 +48,7 @@ def start(folder, *arguments, verb="train"):
         text=True,
         # As in a terminal: a test run in the background of a script passes on that Ctrl-C is to be ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *map(str, path)])},
     )
 
 
@@ -236,3 +236,36 @@ def test_learner_and_actor_started_by_hand(tmp_path, encrypted):
     assert "120 environment steps" in output
     code, output = finish(actor)
     assert code == 0, output
+
+
+GULLIBLE = """
+from robot_env.contracts import Reward
+
+class Gullible:
+    def restart(self):
+        self.looks = 0
+
+    def reward(self, observation):
+        self.looks += 1
+        return Reward(0.0, self.looks == 5)
+
+def make(env, config):
+    return Gullible()
+"""
+
+
+def test_a_reward_that_can_be_fooled_is_found_out(tmp_path):
+    """It calls the fifth step of every episode a success; hardly ever is the arm at its goal by then."""
+    (tmp_path / "gullible.py").write_text(GULLIBLE)
+    reward = ["reward.name=gullible", "reward.factory=gullible.make"]
+    code, output = finish(
+        start(tmp_path, *SMALL, *reward, "learner.max_environment_steps=200", path=[tmp_path])
+    )
+    assert code == 0, output
+    result = summary(tmp_path)
+    watched = result["reward_watch"]
+    assert result["reward"] == "gullible"
+    assert watched["successes"] == watched["episodes"] == 200 // 5
+    assert watched["false_successes"] > 20
+    assert result["success_rate"] < 1.0, "the truth judges"
+    assert "successes were false" in output

@@ -1,0 +1,51 @@
+"""The watch for reward hacking: what a learned reward called success, beside what the twin knows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_PARTS = 5
+
+
+def watch(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Compare both over training.
+
+    A false success is an episode that the reward model ended with success although the truth saw none in it; a missed
+    one is an episode in which the truth saw success and the reward model did not end it.
+
+    Args:
+        episodes: The `episode` entries of a run's journal, in order.
+
+    Returns:
+        Counts over all episodes and, under `over_training`, over fifths of them; None where the truth is not known.
+    """
+    known = [episode for episode in episodes if "true_success" in episode]
+    if not known:
+        return None
+    size = -(-len(known) // _PARTS)
+    parts = [known[begin : begin + size] for begin in range(0, len(known), size)]
+    over_training = [{"environment_steps": part[-1]["environment_steps"], **_counts(part)} for part in parts]
+    return {**_counts(known), "over_training": over_training}
+
+
+def describe(watched: dict[str, Any]) -> str:
+    """One line."""
+    over = ", ".join(
+        f"{part['false_successes']} of {part['successes']} up to {part['environment_steps']:,}"
+        for part in watched["over_training"]
+    )
+    return (
+        f"Reward watch over {watched['episodes']} training episodes: {watched['false_successes']} of "
+        f"{watched['successes']} successes were false, {watched['missed_successes']} of {watched['true_successes']} "
+        f"true ones were missed; false over steps: {over}."
+    )
+
+
+def _counts(episodes: Sequence[dict[str, Any]]) -> dict[str, int]:
+    pairs = [(bool(episode["success"]), bool(episode["true_success"])) for episode in episodes]
+    return {
+        "episodes": len(pairs),
+        "successes": sum(said for said, _ in pairs),
+        "true_successes": sum(true for _, true in pairs),
+        "false_successes": pairs.count((True, False)),
+        "missed_successes": pairs.count((False, True)),
+    }
