@@ -48,6 +48,10 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "doctor":
         parser.add_argument("--json", action="store_true", help="print JSON")
         return
+    if verb == "collect":
+        parser.add_argument(
+            "--mixed", action="store_true", help="successes and failures to label, instead of demonstrations"
+        )
     if verb == "robot":
         actions = ("status", "stop", "recover", "e-stop", "reset-e-stop", "zero-ftsensor")
         parser.add_argument("action", choices=actions, help="what to ask or tell")

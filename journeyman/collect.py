@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from agent.config import InputError
 from journeyman.config import RunConfig, compose
+from journeyman.lapses import record_mixed
+from journeyman.recording import demonstrator, episode_metadata, episode_path, make_folder
 from journeyman.wiring import make_env
 from robot_env.env import RobotEnv
 from robot_env.episodes import EpisodeWriter, list_episodes
@@ -21,10 +22,15 @@ _MAX_ATTEMPTS_PER_EPISODE = 5
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record `demonstrations.episodes` successful episodes into `demonstrations.folder`."""
+    """Record `demonstrations.episodes` successful episodes, or mixed ones, into `demonstrations.folder`."""
     config = compose(options.overrides)
-    folder = Path(config.demonstrations.folder or f"demos/{config.task.name}")
-    record_demonstrations(config, folder, config.demonstrations.episodes)
+    folder = Path(
+        config.demonstrations.folder or f"{'mixed' if options.mixed else 'demos'}/{config.task.name}"
+    )
+    if options.mixed:
+        record_mixed(config, folder, config.demonstrations.episodes)
+    else:
+        record_demonstrations(config, folder, config.demonstrations.episodes)
     print(f"{len(list_episodes(folder))} episodes in {folder}")
     return 0
 
@@ -38,14 +44,11 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
     Raises:
         InputError: The folder cannot be written, or the expert does not succeed.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Demonstrations cannot be written to {folder}: {error.strerror}.") from None
-    missing = [number for number in range(episodes) if not _path(folder, number).exists()]
+    make_folder(folder)
+    missing = [number for number in range(episodes) if not episode_path(folder, number).exists()]
     if not missing:
         return
-    env = make_env(_demonstrator(config))
+    env = make_env(demonstrator(config))
     if not isinstance(env.scene, TwinScene):
         raise InputError(
             f"Robot {config.robot.name!r} has no scripted expert: only the twin knows where everything is; give "
@@ -59,24 +62,11 @@ def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> Non
         env.close()
 
 
-def _demonstrator(config: RunConfig) -> RunConfig:
-    """The configuration with the robot that the scripted expert acts on. A real arm has none."""
-    robot = config.robot
-    if robot.demonstrator is None or robot.provenance != "twin":
-        return config
-    robot = msgspec.structs.replace(robot, factory=robot.demonstrator, config={})
-    return msgspec.structs.replace(config, robot=robot)
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:04d}.mcap"
-
-
 def _record_success(env: RobotEnv, scene: TwinScene, config: RunConfig, folder: Path, number: int) -> None:
     """One successful episode; failures are discarded and tried again from another start."""
     for attempt in range(_MAX_ATTEMPTS_PER_EPISODE):
         seed = DEMONSTRATION_SEED + 1000 * config.seed + number + 100_000 * attempt
-        if _record(env, scene, config, _path(folder, number), seed):
+        if _record(env, scene, config, episode_path(folder, number), seed):
             return
     raise InputError(
         f"The scripted expert of {config.task.name!r} failed {_MAX_ATTEMPTS_PER_EPISODE} times in a row with "
@@ -89,7 +79,7 @@ def _record(env: RobotEnv, scene: TwinScene, config: RunConfig, path: Path, seed
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     expert = scene.make_expert()
-    writer = EpisodeWriter(path, **_metadata(env, config, seed))
+    writer = EpisodeWriter(path, **episode_metadata(env, config, seed))
     writer.start(observation, env.robot.observe())
     done, info = False, dict[str, Any]()
     while not done:
@@ -104,15 +94,3 @@ def _record(env: RobotEnv, scene: TwinScene, config: RunConfig, path: Path, seed
     else:
         writer.discard()
     return bool(info["success"])
-
-
-def _metadata(env: RobotEnv, config: RunConfig, seed: int) -> dict[str, Any]:
-    return {
-        "task": msgspec.to_builtins(config.task),
-        "robot": config.robot.name,
-        "state_names": env.state_names,
-        "action_size": config.task.action.size,
-        "joint_names": env.robot.joint_names,
-        "operator": "scripted expert",
-        "seed": seed,
-    }
