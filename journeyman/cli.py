@@ -12,6 +12,7 @@ _VERBS = {
     "learner": "the learner alone; actors on other machines connect to transport.address",
     "actor": "the actor alone; drives the robot and streams to transport.address",
     "collect": "record demonstrations of the scripted expert as MCAP episodes",
+    "label": "say which frames of recorded episodes show success",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "report": "write the report of a run again",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
@@ -48,6 +49,9 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "doctor":
         parser.add_argument("--json", action="store_true", help="print JSON")
         return
+    if verb == "label":
+        _add_label_arguments(parser)
+        return
     if verb == "collect":
         parser.add_argument(
             "--mixed", action="store_true", help="successes and failures to label, instead of demonstrations"
@@ -67,3 +71,17 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
     if verb in ("learner", "actor", "controller"):
         parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")
+
+
+def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="where the episodes (*.mcap) are")
+    parser.add_argument(
+        "ranges",
+        nargs="*",
+        metavar="EPISODE:FIRST-LAST=LABEL",
+        help="labels; without them, a web page is served",
+    )
+    parser.add_argument("--from-truth", action="store_true", help="label by the recorded rewards")
+    parser.add_argument("--sheets", metavar="DIR", help="write the frames of every episode as a PNG")
+    parser.add_argument("--port", type=int, default=8765, help="of the web page, on 127.0.0.1")
+    parser.add_argument("--who", help="who labels; your user name by default")

@@ -153,7 +153,7 @@ def test_the_wheel_contains_all_data_and_nothing_else(wheel: Path) -> None:
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in {".py", ".yaml", ".xml"} or path.name == "py.typed"
+        if path.suffix in {".py", ".html", ".yaml", ".xml"} or path.name == "py.typed"
     }
     assert not data - contained
     folders = {name.split("/")[0] for name in contained}
