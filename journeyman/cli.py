@@ -13,6 +13,7 @@ _VERBS = {
     "actor": "the actor alone; drives the robot and streams to transport.address",
     "collect": "record demonstrations of the scripted expert as MCAP episodes",
     "label": "say which frames of recorded episodes show success",
+    "reward": "fit a success classifier to labelled episodes, or check one on others",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "report": "write the report of a run again",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
@@ -51,6 +52,12 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         return
     if verb == "label":
         _add_label_arguments(parser)
+        return
+    if verb == "reward":
+        parser.add_argument(
+            "action", choices=("fit", "check"), help="fit data=DIR out=FILE, check model=FILE data=DIR"
+        )
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help="see docs/rewards.md")
         return
     if verb == "collect":
         parser.add_argument(
