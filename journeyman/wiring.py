@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, episode_seed
-from agent.algorithm import KeepsFeatures, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, RewardLearner, load_algorithm, make_policy
 from agent.config import InputError
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
@@ -69,6 +69,24 @@ def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
     if config.robot.provenance == "twin":
         env.truth = env.reward_model
     env.reward_model = model
+
+
+def make_reward_learner(
+    config: RunConfig, spec: TransitionSpec, demonstrations: Records, device: torch.device
+) -> RewardLearner | None:
+    """The reward that learns beside the policy, if the run has one.
+
+    Raises:
+        InputError: Its factory does not exist or refuses its configuration or the demonstrations.
+    """
+    path = config.reward.learner
+    if path is None:
+        return None
+    factory = load_attribute(path, f"reward.learner {path!r}")
+    learner: RewardLearner = factory(
+        config.reward.learner_config, spec, demonstrations, device, config.seed + 3
+    )
+    return learner
 
 
 def judged_by_task(config: RunConfig) -> RunConfig:
@@ -163,7 +181,8 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     task, keys = task_description(config), _server_keys(config)
     server = LearnerServer(address, spec, task, run_id=run.identity(), record_log=log, keys=keys)
     checkpoints = run.checkpoints(config.learner.keep_checkpoints)
-    learner = Learner(config.learner, algorithm, replay, sampler, server, checkpoints, journal)
+    reward = make_reward_learner(config, spec, demonstrations, device)
+    learner = Learner(config.learner, algorithm, replay, sampler, server, checkpoints, journal, reward)
     learner.resume()
     return learner, server
 

@@ -22,6 +22,8 @@ from agent.encoders import EncoderConfig, ImageEncoder
 from agent.networks import VectorEncoder
 from agent.transition import Provenance, Records, TransitionSpec
 from controllers.config import Config, InputError
+from robot_env.contracts import Observation, Reward
+from robot_env.env import RobotEnv
 
 _LARGEST_LOGIT = 10.0
 
@@ -193,6 +195,27 @@ class AdversarialReward:
         between = (share * positive + (1.0 - share) * negative).requires_grad_()
         (gradient,) = torch.autograd.grad(self.head(between).sum(), between, create_graph=True)
         return F.relu(gradient.norm(dim=-1) / self._config.largest_slope - 1.0).square().mean()
+
+
+class Unjudged:
+    """Pays nothing and ends nothing: what is paid is decided where it is learned. Implements `RewardModel`."""
+
+    def reward(self, observation: Observation) -> Reward:
+        """Nothing."""
+        return Reward(0.0, False)
+
+
+def make_unjudged(env: RobotEnv, config: Mapping[str, Any]) -> Unjudged:
+    """Factory of what stands in the environment for a reward that learns.
+
+    Raises:
+        InputError: There are parameters.
+    """
+    if config:
+        raise InputError(
+            f"reward.config {dict(config)} is not understood here: say it in reward.learner_config."
+        )
+    return Unjudged()
 
 
 def make_adversarial_reward(
