@@ -1,0 +1,1 @@
+"""Success judged by a vision-language model behind an HTTP endpoint."""
