@@ -128,7 +128,7 @@ def check(config: RunConfig) -> None:
     """Find out what is wrong before a folder is made or a process started.
 
     Raises:
-        InputError: The robot, task, device, algorithm or a demonstration cannot be used, or memory is too small.
+        InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is too small.
     """
     make_device(config.learner.device)
     load_algorithm(config.algorithm)
@@ -136,6 +136,10 @@ def check(config: RunConfig) -> None:
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
     replay_capacity(config, spec)
+    # Of demonstrations that may not be recorded yet one stands for all.
+    one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
+    one["terminated"] = True
+    make_reward_learner(config, spec, one, torch.device("cpu"))
     if config.demonstrations.folder and config.demonstrations.episodes:
         read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
     env.close()

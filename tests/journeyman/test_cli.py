@@ -59,6 +59,11 @@ def _elsewhere(tmp_path, monkeypatch):
             ["train", *PIXELS, "algorithm.config.encoder={kind: resnet10, weights: absent}"],
             ["absent", "safetensors"],
         ),
+        (["train", "reward=vice", "reward.learner_config.method=gan"], ["'gan'", "largest_slope"]),
+        (["train", "reward=dac", "demonstrations.episodes=0"], ["dac needs at least one demonstration"]),
+        (["train", "reward=vice", "reward.config.model=x"], ["reward.learner_config"]),
+        (["train", "reward=vice", "reward.learner=os.nothing"], ["os.nothing"]),
+        (["train", "reward=vlm"], ["`url`", "timeout_s"]),
         (["train", *PIXELS, "task.cameras.front.width=8"], ["8 x 64 pixels are too small"]),
         (
             [
