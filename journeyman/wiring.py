@@ -128,7 +128,7 @@ def check(config: RunConfig) -> None:
     """Find out what is wrong before a folder is made or a process started.
 
     Raises:
-        InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is too small.
+        InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
     """
     make_device(config.learner.device)
     load_algorithm(config.algorithm)

@@ -25,16 +25,16 @@ from controllers.config import Config, InputError
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
 
-_LARGEST_LOGIT = 10.0
-
 
 class AdversarialConfig(Config):
     """How such a reward is learned.
 
     Attributes:
-        method: `vice` takes the last observation of every successful demonstration as success, and pays the probability
-            of success less one: -1 far from it and 0 at it, as the sparse reward of a task does. `dac` takes all
-            transitions of the demonstrations, and pays the logit of being one of them.
+        method: `vice` takes the last observation of every successful demonstration as success, and lets nothing end an
+            episode but its time. `dac` takes all transitions of the demonstrations, and lets success end an episode.
+        floor: Both pay the logarithm of the probability divided by this, and at least -1: so between -1, far from what
+            is wanted, and 0, as the sparse reward of a task does. The logarithm because the policy's own successes are
+            negatives, too: the better it is, the less probable they look, but still less improbable than all else.
         hidden_sizes: Of the discriminator.
         learning_rate: Adam.
         batch_size: Positives, and as many negatives, of an update; there is one update for each environment step.
@@ -46,6 +46,7 @@ class AdversarialConfig(Config):
     """
 
     method: Literal["vice", "dac"] = "vice"
+    floor: float = 5.0
     hidden_sizes: tuple[int, ...] = (128, 128)
     learning_rate: float = 3e-4
     batch_size: int = 64
@@ -65,8 +66,11 @@ class AdversarialConfig(Config):
                 f"learning_rate {self.learning_rate} must lie in (0, 1] and largest_slope {self.largest_slope} must be "
                 "positive"
             )
-        if not 0.0 <= self.gradient_penalty < np.inf:
-            raise ValueError(f"gradient_penalty {self.gradient_penalty} must not be negative")
+        if not 0.0 <= self.gradient_penalty < np.inf or not 0.0 < self.floor < np.inf:
+            raise ValueError(
+                f"gradient_penalty {self.gradient_penalty} must not be negative, and floor {self.floor} must be "
+                "positive"
+            )
         if not 0.0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing {self.label_smoothing} must lie in [0, 0.5)")
 
@@ -141,13 +145,16 @@ class AdversarialReward:
 
     @torch.no_grad()
     def relabel(self, batch: Batch) -> Batch:
-        """The batch as this reward pays it. Nothing ends: what comes after success is paid, too.
+        """The batch as this reward pays it.
 
-        So a demonstration, which ends with success, is no better and no worse than a policy that stays there.
+        With `vice` nothing ends: what comes after success is paid, too, so that a demonstration, which ends with
+        success, is no better and no worse than a policy that stays there.
         """
         every = torch.arange(len(batch["action"]), device=batch["action"].device)
-        logit = self.head(self._features(batch, every))[:, 0].clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
-        reward = logit if self._with_action else logit.sigmoid() - 1.0
+        logit = self.head(self._features(batch, every))[:, 0]
+        reward = (F.logsigmoid(logit) / self._config.floor).clamp(min=-1.0)
+        if self._with_action:
+            return {**batch, "reward": reward}
         return {**batch, "reward": reward, "terminated": torch.zeros_like(batch["terminated"])}
 
     def state_dict(self) -> Tensors:
