@@ -53,8 +53,8 @@ class RewardModelConfig(Config):
         factory: Dotted path of a function `(env, config) -> RewardModel`; null keeps the reward that the robot's
             factory made.
         config: Parameters of the reward model, read strictly by the factory.
-        learner: Dotted path of a function `(config, spec, demonstrations, device, seed) -> RewardLearner`: a reward
-            that the learner pays, and that learns beside the policy; null where what was stored counts.
+        learner: Dotted path of a function `(config, spec, state_names, demonstrations, device, seed) -> RewardLearner`:
+            a reward that the learner pays, and that learns beside the policy; null where what was stored counts.
         learner_config: Parameters of that, read strictly by the function.
     """
 

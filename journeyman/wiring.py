@@ -72,7 +72,7 @@ def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
 
 
 def make_reward_learner(
-    config: RunConfig, spec: TransitionSpec, demonstrations: Records, device: torch.device
+    config: RunConfig, env: RobotEnv, spec: TransitionSpec, demonstrations: Records, device: torch.device
 ) -> RewardLearner | None:
     """The reward that learns beside the policy, if the run has one.
 
@@ -84,7 +84,7 @@ def make_reward_learner(
         return None
     factory = load_attribute(path, f"reward.learner {path!r}")
     learner: RewardLearner = factory(
-        config.reward.learner_config, spec, demonstrations, device, config.seed + 3
+        config.reward.learner_config, spec, env.state_names, demonstrations, device, config.seed + 3
     )
     return learner
 
@@ -139,7 +139,7 @@ def check(config: RunConfig) -> None:
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
     one["terminated"] = True
-    make_reward_learner(config, spec, one, torch.device("cpu"))
+    make_reward_learner(config, env, spec, one, torch.device("cpu"))
     if config.demonstrations.folder and config.demonstrations.episodes:
         read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
     env.close()
@@ -185,7 +185,7 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     task, keys = task_description(config), _server_keys(config)
     server = LearnerServer(address, spec, task, run_id=run.identity(), record_log=log, keys=keys)
     checkpoints = run.checkpoints(config.learner.keep_checkpoints)
-    reward = make_reward_learner(config, spec, demonstrations, device)
+    reward = make_reward_learner(config, env, spec, demonstrations, device)
     learner = Learner(config.learner, algorithm, replay, sampler, server, checkpoints, journal, reward)
     learner.resume()
     return learner, server

@@ -7,10 +7,11 @@ gradient penalty after WGAN-GP (arXiv:1704.00028), without which a discriminator
 Unlike there it is one-sided, and what slope is allowed can be chosen: how far success reaches differs between tasks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+import gymnasium
 import msgspec
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from controllers.config import Config, InputError
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
 
+_STATE = "state"
+
 
 class AdversarialConfig(Config):
     """How such a reward is learned.
@@ -35,6 +38,9 @@ class AdversarialConfig(Config):
         floor: Both pay the logarithm of the probability divided by this, and at least -1: so between -1, far from what
             is wanted, and 0, as the sparse reward of a task does. The logarithm because the policy's own successes are
             negatives, too: the better it is, the less probable they look, but still less improbable than all else.
+        state: Parts of the `state` vector that are judged, such as `goal_from_ee`; all if null, none if empty (then
+            there must be cameras). What success does not depend on should be left out: of few positives that all came
+            in motion, an arm that rests at the goal is told by its speed.
         hidden_sizes: Of the discriminator.
         learning_rate: Adam.
         batch_size: Positives, and as many negatives, of an update; there is one update for each environment step.
@@ -47,6 +53,7 @@ class AdversarialConfig(Config):
 
     method: Literal["vice", "dac"] = "vice"
     floor: float = 5.0
+    state: tuple[str, ...] | None = None
     hidden_sizes: tuple[int, ...] = (128, 128)
     learning_rate: float = 3e-4
     batch_size: int = 64
@@ -81,32 +88,36 @@ class AdversarialReward:
     Args:
         config: How it learns.
         spec: Layout of transitions.
+        state_names: Names of the entries of the `state` vector, as `RobotEnv.state_names`.
         demonstrations: Of them come the positives.
         device: The learner's.
         seed: Of initial weights and of what is drawn.
 
     Raises:
-        InputError: There are no positives.
+        InputError: There are no positives, or the `state` vector has no such part.
     """
 
     def __init__(
         self,
         config: AdversarialConfig,
         spec: TransitionSpec,
+        state_names: Sequence[str],
         demonstrations: Records,
         device: torch.device,
         seed: int,
     ) -> None:
         self._config = config
         self._device = device
-        self._keys = spec.observation_keys
+        self._entries = torch.tensor(_entries(config.state, state_names), device=device)
+        judged = _judged(spec, len(self._entries))
+        self._keys = judged.observation_keys
         self._with_action = config.method == "dac"
         self._prefix = "observation" if self._with_action else "next_observation"
         self._positives = self._positives_of(demonstrations)
         actions = int(np.prod(spec.action_space.shape)) if self._with_action else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = ImageEncoder(config.encoder, spec) if spec.image_keys else VectorEncoder(spec)
+            encoder = ImageEncoder(config.encoder, judged) if judged.image_keys else VectorEncoder(judged)
             self.encoder = encoder.to(device)
             sizes = [encoder.size + actions, *config.hidden_sizes]
             layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
@@ -193,7 +204,10 @@ class AdversarialReward:
         return {name: torch.from_numpy(np.array(rows[name])).to(self._device) for name in (*names, "action")}
 
     def _features(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-        features: Tensor = self.encoder({key: batch[f"{self._prefix}.{key}"][rows] for key in self._keys})
+        observation = {key: batch[f"{self._prefix}.{key}"][rows] for key in self._keys}
+        if _STATE in observation:
+            observation[_STATE] = observation[_STATE][:, self._entries]
+        features: Tensor = self.encoder(observation)
         return torch.cat([features, batch["action"][rows]], -1) if self._with_action else features
 
     def _penalty(self, positive: Tensor, negative: Tensor) -> Tensor:
@@ -225,17 +239,45 @@ def make_unjudged(env: RobotEnv, config: Mapping[str, Any]) -> Unjudged:
     return Unjudged()
 
 
+def _entries(parts: Sequence[str] | None, state_names: Sequence[str]) -> list[int]:
+    """Places in the `state` vector of the parts that are judged."""
+    known = list(dict.fromkeys(name.split(".")[0] for name in state_names))
+    unknown = [part for part in parts or () if part not in known]
+    if unknown:
+        raise InputError(
+            f"reward.learner_config.state names {unknown}, but the state of this task has {', '.join(known)}."
+        )
+    return [i for i, name in enumerate(state_names) if parts is None or name.split(".")[0] in parts]
+
+
+def _judged(spec: TransitionSpec, entries: int) -> TransitionSpec:
+    """The layout of what is judged: images, and so many entries of the state."""
+    spaces = {key: spec.observation_space[key] for key in spec.image_keys}
+    if entries:
+        spaces[_STATE] = gymnasium.spaces.Box(-np.inf, np.inf, (entries,), np.float32)
+    if not spaces:
+        raise InputError(
+            "reward.learner_config.state is empty and the task has no cameras: there is nothing to judge by."
+        )
+    return TransitionSpec.of(gymnasium.spaces.Dict(spaces), spec.action_space)
+
+
 def make_adversarial_reward(
-    config: Mapping[str, Any], spec: TransitionSpec, demonstrations: Records, device: torch.device, seed: int
+    config: Mapping[str, Any],
+    spec: TransitionSpec,
+    state_names: Sequence[str],
+    demonstrations: Records,
+    device: torch.device,
+    seed: int,
 ) -> AdversarialReward:
     """Factory named by `reward=vice` and `reward=dac`.
 
     Raises:
-        InputError: `config` is not an `AdversarialConfig`, or there are no positives.
+        InputError: `config` is not an `AdversarialConfig` or does not fit the task, or there are no positives.
     """
     try:
         chosen = msgspec.convert(dict(config), AdversarialConfig, strict=False)
     except msgspec.ValidationError as error:
         known = ", ".join(sorted(AdversarialConfig.__struct_fields__))
         raise InputError(f"reward.learner_config: {error}; known are {known}.") from None
-    return AdversarialReward(chosen, spec, demonstrations, device, seed)
+    return AdversarialReward(chosen, spec, state_names, demonstrations, device, seed)

@@ -12,6 +12,7 @@ from controllers.config import InputError
 from reward_models.adversarial import AdversarialConfig, AdversarialReward, make_adversarial_reward
 
 CPU = torch.device("cpu")
+NAMES = ("place", "size")
 GOAL = np.array([0.5, -0.5], np.float32)
 SPEC = TransitionSpec.of(
     gymnasium.spaces.Box(-1, 1, (2,), np.float32), gymnasium.spaces.Box(-1, 1, (2,), np.float32)
@@ -48,7 +49,7 @@ def sampler(demonstrations):
 
 def make(demonstrations, method, seed=0, **changes):
     config = AdversarialConfig(method=method, learning_rate=1e-3, hidden_sizes=(64, 64), **changes)
-    return AdversarialReward(config, SPEC, demonstrations, CPU, seed)
+    return AdversarialReward(config, SPEC, NAMES, demonstrations, CPU, seed)
 
 
 def at(state, action=(0.0, 0.0)) -> Batch:
@@ -78,6 +79,15 @@ def test_dac_pays_for_what_a_demonstrator_would_do(demonstrations, sampler):
     like, unlike = (float(reward.relabel(at((0.0, 0.0), (a, a)))["reward"]) for a in (0.6, -0.6))
     assert like > -0.3
     assert unlike < -0.5
+
+
+def test_only_what_is_named_of_the_state_is_judged(demonstrations, sampler):
+    reward = make(demonstrations, "vice", state=("size",))
+    for _ in range(100):
+        reward.update(sampler.sample(1, 64))
+    paid = [float(reward.relabel(at((place, -0.5)))["reward"]) for place in (-1.0, 0.5, 1.0)]
+    assert len(set(paid)) == 1
+    assert paid[0] > float(reward.relabel(at((0.5, 0.9)))["reward"])
 
 
 @pytest.mark.parametrize("method", ["vice", "dac"])
@@ -134,7 +144,7 @@ def test_images_are_judged_too():
 
     bright = pictures(20, 150, Provenance.DEMONSTRATION)
     config = {"encoder": {"channels": [4, 4], "features": 8}, "learning_rate": 1e-3}
-    reward = make_adversarial_reward(config, spec, bright, CPU, 0)
+    reward = make_adversarial_reward(config, spec, (), bright, CPU, 0)
     online = ReplayBuffer(spec, 200, 0)
     online.append(pictures(200, 0, Provenance.ROBOT))
     sampler = MixedSampler(spec, online, ReplayBuffer(spec, 1, 0), 0.0, CPU)
@@ -170,9 +180,11 @@ def test_without_positives_there_is_no_such_reward(demonstrations, method, words
         ({"floor": 0.0}, "floor 0.0"),
         ({"gradient_penalty": -1.0}, "gradient_penalty -1.0"),
         ({"label_smoothing": 0.5}, "label_smoothing 0.5"),
+        ({"state": ["speed"]}, r"\['speed'\], but the state of this task has place, size"),
+        ({"state": []}, "nothing to judge by"),
         ({"hidden_sizes": []}, "hidden_sizes"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(demonstrations, config, words):
     with pytest.raises(InputError, match=words):
-        make_adversarial_reward(config, SPEC, demonstrations, CPU, 0)
+        make_adversarial_reward(config, SPEC, NAMES, demonstrations, CPU, 0)
