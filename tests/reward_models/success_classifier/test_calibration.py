@@ -49,6 +49,13 @@ def test_no_more_failures_pass_than_wanted(failures, rate):
     assert 0.5 <= threshold.probability <= 1.0
 
 
+def test_the_last_digits_of_a_probability_decide_nothing():
+    failures = np.array([0.1] * 150 + [0.7, 0.9943])
+    threshold = choose_threshold(failures, 0.01)
+    assert threshold.false_positives == (failures * (1.0 + 1e-7) > threshold.probability).sum() == 0
+    assert threshold.probability < 0.9944
+
+
 def test_new_failures_pass_as_rarely_as_wanted():
     """Over many data sets, the rate of the next failure is at most what was asked for."""
     rng = np.random.default_rng(0)
