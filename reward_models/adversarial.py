@@ -45,8 +45,8 @@ class AdversarialConfig(Config):
         learning_rate: Adam.
         batch_size: Positives, and as many negatives, of an update; there is one update for each environment step.
         gradient_penalty: Weight of the squared share by which the logit's slope exceeds `largest_slope`.
-        largest_slope: Change of the logit for each unit of features. The `state` vector is scaled to about one, so 20
-            lets 0.1 of that decide.
+        largest_slope: Change of the logit for each unit of features; the `state` vector is scaled to about one.
+            Steeper, and few positives are told apart one by one: with 20, VICE on `reach` fell from 90 to 48 %.
         label_smoothing: Positives are taught as 1 - this.
         encoder: Of camera images, where the task has any.
     """
@@ -58,7 +58,7 @@ class AdversarialConfig(Config):
     learning_rate: float = 3e-4
     batch_size: int = 64
     gradient_penalty: float = 10.0
-    largest_slope: float = 20.0
+    largest_slope: float = 5.0
     label_smoothing: float = 0.1
     encoder: EncoderConfig = EncoderConfig()
 
