@@ -33,7 +33,7 @@ def test_overrides_of_every_depth():
     [
         ("task=lift_cub", r"no task 'lift_cub'; choose from .*lift_cube.*reach.*mean 'lift_cube'"),
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
-        ("algorithm=ppo", r"no algorithm 'ppo'; choose from rlpd, sac"),
+        ("algorithm=ppo", r"no algorithm 'ppo'; choose from drq, rlpd, sac"),
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),
         ("sed=1", r"no key 'sed'; choose from .*Did you mean 'seed'"),
         ("task.action.translation=1", r"no key 'task\.action\.translation'; choose from .*translation_m"),

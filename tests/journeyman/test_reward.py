@@ -93,7 +93,7 @@ def test_options_that_do_not_exist_are_refused(word, message):
         (["reward", "fit", "data=absent", "out=x"], "absent is not a folder"),
         (["reward", "fit", "data=.", "out=x"], "no labels"),
         (["reward", "check", "model=absent", "data=."], "no classifier absent"),
-        (["train", "reward=oracle"], "choose from classifier, task"),
+        (["train", "reward=oracle"], "choose from classifier, dac, task"),
         (["train", "reward=classifier"], "reward.config.model=FILE"),
         (["train", "reward=classifier", "reward.config.model=absent"], "no classifier"),
         (["train", "reward.factory=os.getcwd"], "cannot be called"),

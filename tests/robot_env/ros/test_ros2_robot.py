@@ -441,7 +441,7 @@ def test_a_camera_that_fails_in_an_episode_stops_the_arm(robot, arm, make_task, 
         task,
         SimpleNamespace(observables={}, observe=dict),
         SimpleNamespace(reward=lambda _: Reward(0.0, False)),
-        SimpleNamespace(reset=lambda _: ResetResult(True)),
+        SimpleNamespace(reset=lambda *_: ResetResult(True)),
         {"front": camera},
     )
     env.reset(seed=0)
