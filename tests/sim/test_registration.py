@@ -24,7 +24,8 @@ def test_the_names_are_those_of_the_files() -> None:
 
 def test_an_unknown_task_is_answered_with_the_choices() -> None:
     with pytest.raises(
-        InputError, match=r"no task 'lift_cub'; choose from lift_cube, .*reach.*Did you mean 'lift_cube'"
+        InputError,
+        match=r"no task 'lift_cub'; choose from lift_cube, lift_cube_pixels, reach.*Did you mean 'lift_cube'",
     ):
         make_env("lift_cub")
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +33,7 @@ gripper:
   joint_names: [fr3_finger_width]
   state_topic: gripper/joint_states
   command_topic: gripper/target
-  max_age_s: 3.0
+  max_age_s: 4.0  # More than the arm's, so that of a dead driver always the arm is missed first.
 home_joint_position_rad: [0.0, 0.15, 0.0, -2.35, 0.0, 2.5, 0.785]
 start_hint: start the foreign driver
 """
@@ -301,5 +300,5 @@ def test_a_driver_that_is_killed_is_named_with_what_to_start(run_process, tmp_pa
                 return str(problem)
 
         said = wait_until(fails)
-    assert re.match("(/gripper)?/joint_states is stale", said)  # Whichever is noticed first.
+    assert said.startswith("/joint_states is stale")
     assert "start the foreign driver" in said
