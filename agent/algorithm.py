@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from agent.config import Config, InputError
 from agent.frames import Convert
+from agent.tensors import Tensors
 from agent.transition import Observation, TransitionSpec
 
 Batch = dict[str, torch.Tensor]
 """Transitions by field name (see `TransitionSpec`), each tensor of shape (N, ...)."""
-Tensors = dict[str, torch.Tensor]
 
 
 class Policy(Protocol):

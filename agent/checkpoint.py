@@ -60,8 +60,8 @@ class Checkpoints:
         content = {"format_version": FORMAT_VERSION, "environment_steps": environment_steps, **values}
         (partial / _VALUES).write_text(json.dumps(content, indent=1))
         for name in (_TENSORS, _POLICY, _VALUES):
-            _sync(partial / name)
-        _sync(partial)
+            sync(partial / name)
+        sync(partial)
         if (
             final.exists()
         ):  # The same number of steps: after a resume, or a final save right after a periodic one.
@@ -71,7 +71,7 @@ class Checkpoints:
             shutil.rmtree(old)
         else:
             partial.rename(final)
-        _sync(self._folder)
+        sync(self._folder)
         for path in self.all()[: -self._keep]:
             shutil.rmtree(path)
         return final
@@ -124,7 +124,7 @@ def _load(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any
     return tensors, values
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

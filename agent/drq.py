@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agent.algorithm import Batch, Tensors
+from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, ImageEncoder, random_shift
 from agent.frames import Convert, Frames
 from agent.sac import SAC, SACConfig, SACPolicy
+from agent.tensors import Tensors
 from agent.transition import TransitionSpec
 
 

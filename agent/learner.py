@@ -10,6 +10,7 @@ from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.tensors import above, below
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
@@ -110,9 +111,7 @@ class Learner:
         tensors, values = load_checkpoint(path)
         learner = self._reward_learner
         if learner is not None:
-            learner.load_state_dict(
-                {k.removeprefix(_REWARD): v for k, v in tensors.items() if k.startswith(_REWARD)}
-            )
+            learner.load_state_dict(below(_REWARD, tensors))
         self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
         self._blocks = values["blocks"]
         self._sampler.set_random_state(values["sampler_random_state"])
@@ -206,7 +205,7 @@ class Learner:
         }
         algorithm, state = self._algorithm, self._algorithm.state_dict()
         if self._reward_learner is not None:
-            state |= {f"{_REWARD}{key}": value for key, value in self._reward_learner.state_dict().items()}
+            state |= above(_REWARD, self._reward_learner.state_dict())
         self._checkpoints.save(self.environment_steps, state, algorithm.policy_weights(), values)
         self._saved_at = self.environment_steps
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agent.algorithm import Batch, Tensors
+from agent.algorithm import Batch
 from agent.config import Config, InputError
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
+from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Observation, TransitionSpec
 
 
@@ -125,8 +126,8 @@ class SACPolicy:
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over the learner's encoder and actor."""
-        self.encoder.load_learned_state(_below(weights, "encoder."))
-        self.actor.load_state_dict(_below(weights, "actor."))
+        self.encoder.load_learned_state(below("encoder.", weights))
+        self.actor.load_state_dict(below("actor.", weights))
 
 
 class SAC:
@@ -235,8 +236,9 @@ class SAC:
 
     def policy_weights(self) -> Tensors:
         """Encoder and actor network, without what is frozen, on the CPU."""
-        state = _above("actor.", self.actor.state_dict()) | _above("encoder.", self.encoder.learned_state())
-        return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+        return detached(
+            above("actor.", self.actor.state_dict()) | above("encoder.", self.encoder.learned_state())
+        )
 
     def state_dict(self) -> Tensors:
         """Networks, targets, temperature, optimisers and random state, flat."""
@@ -245,27 +247,22 @@ class SAC:
             "generator": self._generator.get_state(),
         }
         for name in ("actor", "critic", "target_critic"):
-            state |= _above(f"{name}.", getattr(self, name).state_dict())
-        state |= _above("encoder.", self.encoder.learned_state())
+            state |= above(f"{name}.", getattr(self, name).state_dict())
+        state |= above("encoder.", self.encoder.learned_state())
         for name, optimizer in self._optimizers.items():
-            for index, slots in optimizer.state_dict()["state"].items():
-                state |= {f"optimizer.{name}.{index}.{slot}": value for slot, value in slots.items()}
-        return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+            state |= above(f"optimizer.{name}.", optimizer_state(optimizer))
+        return detached(state)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
         for name in ("actor", "critic", "target_critic"):
-            getattr(self, name).load_state_dict(_below(state, f"{name}."))
-        self.encoder.load_learned_state(_below(state, "encoder."))
+            getattr(self, name).load_state_dict(below(f"{name}.", state))
+        self.encoder.load_learned_state(below("encoder.", state))
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["generator"])
         for name, optimizer in self._optimizers.items():
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in _below(state, f"optimizer.{name}.").items():
-                index, slot = key.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+            load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Observations of a batch by key, as they are learned from."""
@@ -319,14 +316,6 @@ def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:
 
 def _rows(observation: Tensors, rows: slice) -> Tensors:
     return {key: values[rows] for key, values in observation.items()}
-
-
-def _above(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
-    return {f"{prefix}{key}": value for key, value in state.items()}
-
-
-def _below(state: Mapping[str, Tensor], prefix: str) -> Tensors:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _compiled(function: Callable[..., Any], wanted: bool, device: torch.device) -> Callable[..., Any]:

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agent.algorithm import Batch, Tensors
+from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, ImageEncoder
 from agent.networks import VectorEncoder
+from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
 from controllers.config import Config, InputError
 from robot_env.contracts import Observation, Reward
@@ -172,25 +173,15 @@ class AdversarialReward:
         """Networks, optimiser and random state, flat."""
         state: Tensors = {"generator": self._generator.get_state()}
         for name in ("encoder", "head"):
-            module = getattr(self, name)
-            state |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for index, slots in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
-        return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+            state |= above(f"{name}.", getattr(self, name).state_dict())
+        return detached(state | above("optimizer.", optimizer_state(self._optimizer)))
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
         self._generator.set_state(state["generator"])
         for name in ("encoder", "head"):
-            begin = f"{name}."
-            module = {k.removeprefix(begin): v for k, v in state.items() if k.startswith(begin)}
-            getattr(self, name).load_state_dict(module)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            if key.startswith("optimizer."):
-                _, index, slot = key.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+            getattr(self, name).load_state_dict(below(f"{name}.", state))
+        load_optimizer_state(self._optimizer, below("optimizer.", state))
 
     def _positives_of(self, demonstrations: Records) -> Batch:
         rows = demonstrations if self._with_action else demonstrations[demonstrations["terminated"]]

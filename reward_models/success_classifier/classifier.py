@@ -1,8 +1,7 @@
 """The classifier: network, preprocessing, temperature, threshold and novelty, as one file."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from agent.checkpoint import sync
+from agent.tensors import above, below
 from controllers.config import Config, InputError
 from reward_models.success_classifier.calibration import sigmoid
 from reward_models.success_classifier.network import NetworkConfig, SuccessNetwork
@@ -91,16 +92,15 @@ class SuccessClassifier:
         Raises:
             InputError: It cannot be written.
         """
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"novelty.{name}": value for name, value in self.novelty._asdict().items()}
+        tensors = above("network.", self.network.state_dict()) | above("novelty.", self.novelty._asdict())
         tensors = {name: value.contiguous() for name, value in tensors.items()}
         partial = path.with_name(f".{path.name}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial, {_CARD: msgspec.json.encode(self.card).decode()})
-            _sync(partial)
+            sync(partial)
             partial.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         except (OSError, SafetensorError) as error:
             raise InputError(f"The classifier cannot be written to {path}: {error}.") from None
 
@@ -148,8 +148,8 @@ def load_classifier(path: Path) -> SuccessClassifier:
     card = _read_card(path, described)
     network = make_network(card.preprocessing, card.network)
     try:
-        network.load_state_dict(_part(tensors, "network."))
-        novelty = Novelty(**_part(tensors, "novelty."))
+        network.load_state_dict(below("network.", tensors))
+        novelty = Novelty(**below("novelty.", tensors))
     except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"Classifier {path} is damaged ({reason}); fit it again.") from None
@@ -174,16 +174,3 @@ def _read_card(path: Path, described: str) -> Card:
             f"{card.preprocessing.hash}: fit it again with this version."
         )
     return card
-
-
-def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _sync(path: Path) -> None:
-    """Force a file, or a folder's list of names, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -51,7 +51,7 @@ def test_a_crash_while_saving_leaves_a_complete_newest(tmp_path, monkeypatch, ca
         if count == call:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("agent.checkpoint._sync", dying)
+    monkeypatch.setattr("agent.checkpoint.sync", dying)
     try:
         checkpoints.save(2, TENSORS, POLICY, {"blocks": 2})
     except KeyboardInterrupt:

@@ -1,0 +1,38 @@
+"""Tensors by name, as checkpoints and weights hold them: one flat dict of several modules and optimisers."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+
+def above(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
+    """The same tensors with `prefix` before their names."""
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
+    """Those whose names begin with `prefix`, named by what follows it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def detached(state: Mapping[str, Tensor]) -> Tensors:
+    """Copies on the CPU that later updates leave alone."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> Tensors:
+    """What an optimiser remembers of each parameter, as `<number>.<slot>`."""
+    slots = optimizer.state_dict()["state"]
+    return {f"{index}.{slot}": value for index, of_one in slots.items() for slot, value in of_one.items()}
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
+    """Take over what `optimizer_state` gave."""
+    slots: dict[int, Tensors] = {}
+    for name, value in state.items():
+        index, slot = name.split(".")
+        slots.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
