@@ -76,7 +76,8 @@ class FrameStore:
             after[row] = self.total
             new.append(following)
             self.total += 1
-            self._newest[episode] = (self.total - 1, following)
+            # A copy: the records may lie in a buffer that their owner reuses.
+            self._newest[episode] = (self.total - 1, {key: image.copy() for key, image in following.items()})
             if len(self._newest) > _EPISODES:
                 self._newest.popitem(last=False)
         if new:
@@ -96,7 +97,7 @@ class FrameStore:
         return after - _REUSE_WINDOW >= self.total - self._capacity
 
     def _frame(self, record: Any, prefix: str) -> dict[str, NDArray[np.uint8]]:
-        return {key: np.array(record[f"{prefix}.{key}"]) for key in self._rings}
+        return {key: record[f"{prefix}.{key}"] for key in self._rings}
 
     def _is_same(self, known: tuple[int, Frames], frame: Frames) -> bool:
         number, images = known
