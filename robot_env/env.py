@@ -161,13 +161,38 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         Raises:
             RobotError: The robot cannot be driven, or a measurement is not finite; then it was stopped.
         """
-        if self._state is None:
-            raise RobotError("step() before reset(): call reset() first.")
+        state = self.state
         try:
-            return self._step(action, self._state)
+            return self._step(action, state)
         except RobotError:
             self.robot.stop()  # It may be a camera that failed, of which the arm knows nothing.
             raise
+
+    @property
+    def state(self) -> RobotState:
+        """The newest measurement.
+
+        Raises:
+            RobotError: There is none before the first `reset`.
+        """
+        if self._state is None:
+            raise RobotError("There is no measurement before reset(): call reset() first.")
+        return self._state
+
+    def action_at_rest(self, state: RobotState) -> NDArray[np.float32]:
+        """The action that leaves the arm and its fingers where they are, shape (A,)."""
+        action = np.zeros(self.task.action.size, np.float32)
+        if self.task.action.gripper:
+            action[-1] = 2.0 * state.gripper_width_m / self.robot.max_gripper_width_m - 1.0
+        return np.clip(action, -1.0, 1.0)
+
+    def statistics(self) -> dict[str, Any]:
+        """What `info` of an episode's last step has besides the step's own: see the class."""
+        return {
+            "rate": self.rate.statistics,
+            "limit_hits": dict(self.robot.limit_hits),
+            "observation_ages": {name: age.summary() for name, age in self._ages.items()},
+        }
 
     def render(self) -> NDArray[np.uint8] | None:
         """A frame for people, RGB; None without a render camera."""
@@ -200,9 +225,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             self._truly_done = self._truly_done or self.truth.reward(observation).success
             info["true_success"] = self._truly_done
         if reward.success or truncated:
-            info["rate"] = self.rate.statistics
-            info["limit_hits"] = dict(self.robot.limit_hits)
-            info["observation_ages"] = {name: age.summary() for name, age in self._ages.items()}
+            info |= self.statistics()
         return observation, reward.value, reward.success, truncated, info
 
     def _observation(self, state: RobotState) -> Observation:
