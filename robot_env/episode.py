@@ -30,6 +30,7 @@ class EpisodeMetadata(Config):
         seed: What the episode's reset was seeded with.
         recorded_at: Start, ISO 8601, UTC.
         software: Versions of what recorded it, by name.
+        judge: Name of the reward model that paid and said success; `task` is the robot's own.
     """
 
     schema_version: int
@@ -42,6 +43,7 @@ class EpisodeMetadata(Config):
     seed: int | None
     recorded_at: str
     software: dict[str, str]
+    judge: str = "task"
 
 
 class EpisodeEnd(Config):

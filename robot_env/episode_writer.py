@@ -55,6 +55,7 @@ class EpisodeWriter:
         operator: str = "",
         seed: int | None = None,
         provenance: str = "demonstration",
+        judge: str = "task",
     ) -> None:
         """Prepare; nothing is written before `start`.
 
@@ -68,6 +69,7 @@ class EpisodeWriter:
             operator: Who acts.
             seed: Seed of the reset.
             provenance: One of `PROVENANCES`, for every step without intervention; one with it is `human`.
+            judge: Name of the reward model that pays and says success.
 
         Raises:
             InputError: `path` is no free name of an MCAP file, or `provenance` is unknown.
@@ -91,6 +93,7 @@ class EpisodeWriter:
             "action_size": action_size,
             "operator": operator,
             "seed": seed,
+            "judge": judge,
         }
         self._messages: MessageWriter | None = None
         self._steps = 0
