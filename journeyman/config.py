@@ -21,7 +21,7 @@ from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from robot_env.task import Task
 
-_GROUPS = ("task", "algorithm", "robot", "reward")
+_GROUPS = ("task", "algorithm", "robot", "reward", "device")
 
 
 class RobotConfig(Config):
@@ -63,6 +63,20 @@ class RewardModelConfig(Config):
     config: dict[str, Any] = {}
     learner: str | None = None
     learner_config: dict[str, Any] = {}
+
+
+class DeviceConfig(Config):
+    """What a person's hand is on: see docs/teleoperation.md.
+
+    Attributes:
+        name: For people and recordings.
+        factory: Dotted path of a function `(env, config) -> Teleoperator`; null where nobody drives.
+        config: Parameters of the device, read strictly by the factory.
+    """
+
+    name: str = "none"
+    factory: str | None = None
+    config: dict[str, Any] = {}
 
 
 class DemonstrationConfig(Config):
@@ -127,6 +141,7 @@ class RunConfig(Config):
     algorithm: AlgorithmConfig
     robot: RobotConfig
     reward: RewardModelConfig = RewardModelConfig()
+    device: DeviceConfig = DeviceConfig()
     seed: int = 0
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -31,6 +32,7 @@ from robot_env.env import RobotEnv
 from robot_env.episodes import Episode, load_demonstrations
 from robot_env.robot import RobotUnavailableError
 from robot_env.task import Task
+from robot_env.teleoperator import Teleoperator
 
 # Parts of a task that decide what the numbers of a transition mean.
 _MEANING = ("action", "observation", "reward", "control_rate_hz")
@@ -56,13 +58,35 @@ def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
     return env
 
 
+def make_teleoperator(config: RunConfig, env: RobotEnv) -> Teleoperator | None:
+    """What a person drives by, not yet open; None if the run has none.
+
+    Raises:
+        InputError: Its factory does not exist, or refuses its configuration or the task.
+    """
+    path = config.device.factory
+    if path is None:
+        return None
+    factory = _load_factory(path, "device.factory", env, config.device.config)
+    teleoperator = factory(env, config.device.config)
+    if not callable(getattr(teleoperator, "get_action", None)):
+        raise InputError(f"device.factory {path!r} makes no teleoperator; name one that does.")
+    return cast(Teleoperator, teleoperator)
+
+
+def _load_factory(path: str, key: str, *arguments: object) -> Any:
+    """The function that `key` names by its path; one that takes `arguments`."""
+    factory = load_attribute(path, f"{key} {path!r}")
+    try:
+        inspect.signature(factory).bind(*arguments)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key} {path!r} cannot be called: {error}.") from None
+    return factory
+
+
 def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
     """Let another model judge. What the twin itself knows stays beside it as the truth."""
-    factory = load_attribute(path, f"reward.factory {path!r}")
-    try:
-        inspect.signature(factory).bind(env, config.reward.config)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"reward.factory {path!r} cannot be called: {error}.") from None
+    factory = _load_factory(path, "reward.factory", env, config.reward.config)
     model = factory(env, config.reward.config)
     if not callable(getattr(model, "reward", None)):
         raise InputError(f"reward.factory {path!r} makes no reward model; name one that does.")
