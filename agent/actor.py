@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -58,6 +59,24 @@ EVALUATION_SEED = 1_000_000
 def episode_seed(seed: int, actor: str, position: int) -> list[int]:
     """Entropy of what begins at a position of an actor's stream: no two actors and no two episodes share it."""
     return [seed, zlib.crc32(actor.encode()), position]
+
+
+@dataclass
+class _Tally:
+    """An episode so far; an intervention is a row of steps in which a person acted."""
+
+    steps: int = 0
+    total: float = 0.0
+    interventions: int = 0
+    intervened_steps: int = 0
+    _intervened: bool = False
+
+    def add(self, reward: float, intervened: bool) -> None:
+        self.steps += 1
+        self.total += reward
+        self.interventions += intervened and not self._intervened
+        self.intervened_steps += intervened
+        self._intervened = intervened
 
 
 class Actor:
@@ -196,7 +215,7 @@ class Actor:
             seed=int(rng.integers(2**31)), options={"keep_going": self._turns.heed_person}
         )
         observation = self._spec.observation(raw)
-        step, total, done, info = 0, 0.0, False, {}
+        tally, done, info = _Tally(), False, {}
         while not done:
             if not self._turns.wait_for_turn():
                 return
@@ -205,6 +224,7 @@ class Actor:
             raw, reward, terminated, truncated, info = self._env.step(action)
             self._turns.robot_works(ActorState.ACTING)
             next_observation = self._spec.observation(raw)
+            intervened = bool(info.get("intervened", False))
             self._client.send(
                 self._spec.record(
                     observation=observation,
@@ -213,16 +233,16 @@ class Actor:
                     next_observation=next_observation,
                     terminated=terminated,
                     truncated=truncated,
-                    intervened=bool(info.get("intervened", False)),
-                    provenance=Provenance.HUMAN if info.get("intervened") else self._provenance,
+                    intervened=intervened,
+                    provenance=Provenance.HUMAN if intervened else self._provenance,
                     policy_version=self._policy_version,
                     episode=episode,
-                    step=step,
+                    step=tally.steps,
                 )
             )
-            observation = next_observation
-            step, total, done = step + 1, total + float(reward), terminated or truncated
-        self._report_episode(episode, step, total, info)
+            tally.add(float(reward), intervened)
+            observation, done = next_observation, terminated or truncated
+        self._report_episode(episode, tally, info)
 
     def _act(self, observation: dict[str, Any], rng: np.random.Generator) -> Any:
         if self._client.known_steps < self._config.random_steps:
@@ -255,15 +275,17 @@ class Actor:
             {"kind": "evaluation", **{f: getattr(result, f) for f in result.__struct_fields__}}
         )
 
-    def _report_episode(self, episode: int, steps: int, total: float, info: dict[str, Any]) -> None:
+    def _report_episode(self, episode: int, tally: _Tally, info: dict[str, Any]) -> None:
         rate = info.get("rate")
         report = {
             "kind": "episode",
             "actor": self._config.name,
             "episode": episode,
             "environment_steps": self._client.known_steps,
-            "steps": steps,
-            "return": total,
+            "steps": tally.steps,
+            "return": tally.total,
+            "interventions": tally.interventions,
+            "intervened_steps": tally.intervened_steps,
             "success": bool(info.get("success", False)),
             "policy_version": self._policy_version,
             "limit_hits": info.get("limit_hits", {}),

@@ -82,11 +82,12 @@ def evaluate(
             count, and is done again.
         wait_after_fault: Called before that; raises to give up.
     """
+    alone = {"keep_going": keep_going, "unaided": True}  # A helping hand would be judged, not the policy.
     successes, returns, lengths, index = 0, 0.0, 0, 0
     while index < episodes:
         total, steps, done = 0.0, 0, False
         try:
-            observation, _ = env.reset(seed=seed + index, options={"keep_going": keep_going})
+            observation, _ = env.reset(seed=seed + index, options=alone)
             while not done:
                 action = policy.act(spec.observation(observation), deterministic=True)
                 observation, reward, terminated, truncated, info = env.step(action)

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.actor import Actor
 from agent.transport.client import ActorClient
 from agent.turns import Observer
+from journeyman.acting import make_acting_env
 from journeyman.config import compose
 from journeyman.learner import address, split_run
 from journeyman.process import on_stop
@@ -38,11 +39,12 @@ def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterat
     folder, rest = split_run(overrides)
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
-        spool = directory.spool(config.actor.name)
+        spool, episodes = directory.spool(config.actor.name), directory.episodes
     else:
         config = compose(rest)
-        spool = Path("runs") / "spool" / config.actor.name
-    actor, client, env = make_actor(config, spool, address(config), observer)
+        spool, episodes = Path("runs") / "spool" / config.actor.name, Path("runs") / "episodes"
+    env, robot_env = make_acting_env(config, episodes)
+    actor, client = make_actor(config, env, robot_env, spool, address(config), observer)
     try:
         if not config.robot.simulated_time and not prefer_control_loop():
             print(

@@ -89,6 +89,9 @@ def _add_label_arguments(parser: argparse.ArgumentParser) -> None:
         help="labels; without them, a web page is served",
     )
     parser.add_argument("--from-truth", action="store_true", help="label by the recorded rewards")
+    parser.add_argument(
+        "--spot-check", type=int, metavar="N", help="only N random episodes, half of them judged successes"
+    )
     parser.add_argument("--sheets", metavar="DIR", help="write the frames of every episode as a PNG")
     parser.add_argument("--port", type=int, default=8765, help="of the web page, on 127.0.0.1")
     parser.add_argument("--who", help="who labels; your user name by default")

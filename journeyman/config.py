@@ -101,6 +101,18 @@ class DemonstrationConfig(Config):
             )
 
 
+class RecordingConfig(Config):
+    """What an actor keeps of its episodes.
+
+    Attributes:
+        episodes: Whether every episode becomes an MCAP file, for `journeyman episodes` and `journeyman label`.
+        folder: Where to; null takes `episodes/` of the run, or runs/episodes where the run is on another machine.
+    """
+
+    episodes: bool = True
+    folder: str | None = None
+
+
 class TransportConfig(Config):
     """How learner and actors reach each other.
 
@@ -146,6 +158,7 @@ class RunConfig(Config):
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()
     demonstrations: DemonstrationConfig = DemonstrationConfig()
+    recording: RecordingConfig = RecordingConfig()
     transport: TransportConfig = TransportConfig()
     evaluation: FinalEvaluationConfig = FinalEvaluationConfig()
 

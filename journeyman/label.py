@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from agent.config import InputError
+from journeyman import spot_checks
 from journeyman.label_page import LabelServer
 from reward_models.success_classifier.labels import VERDICTS, LabelFile, Verdict, add_truth, user_name
 from reward_models.success_classifier.pictures import side_by_side, write_sheet
@@ -22,12 +23,29 @@ def run(options: argparse.Namespace) -> int:
         add_truth(labels)
     for word in options.ranges:
         _add_range(labels, word, who)
+    paths = list_episodes(labels.folder)
+    if options.spot_check is not None:
+        paths = _drawn(labels, options.spot_check)
     if options.sheets:
-        _write_sheets(labels, Path(options.sheets))
+        _write_sheets(labels, paths, Path(options.sheets))
     elif not (options.from_truth or options.ranges):
-        _serve(labels, who, options.port)
+        _serve(labels, paths, who, options.port)
     print(_describe(labels))
+    if (watched := spot_checks.watch(labels.folder)) is not None:
+        print(spot_checks.describe(watched))
     return 0
+
+
+def _drawn(labels: LabelFile, count: int) -> list[Path]:
+    """The episodes to check, of which the last frame is to be labelled."""
+    if count < 1:
+        raise InputError(f"--spot-check {count} must be at least 1: it is the number of episodes to look at.")
+    checks = spot_checks.draw(labels.folder, count)
+    successes = sum(check.success for check in checks)
+    print(
+        f"{len(checks)} episodes to look at, {successes} of them judged successes: label the last frame of each."
+    )
+    return [labels.folder / check.episode for check in checks]
 
 
 def _add_range(labels: LabelFile, word: str, who: str) -> None:
@@ -56,10 +74,10 @@ def _add_range(labels: LabelFile, word: str, who: str) -> None:
     labels.add(name, range(first, last + 1), verdict, who)
 
 
-def _write_sheets(labels: LabelFile, folder: Path) -> None:
+def _write_sheets(labels: LabelFile, paths: list[Path], folder: Path) -> None:
     """One PNG per episode with all its frames, numbered, on the colours of their labels."""
     known = labels.read()
-    for path in list_episodes(labels.folder):
+    for path in paths:
         episode = read_episode(path)
         cameras = [name for name in sorted(episode.observations) if name != "state"]
         if not cameras:
@@ -73,9 +91,9 @@ def _write_sheets(labels: LabelFile, folder: Path) -> None:
     print(f"Sheets in {folder}; label with: journeyman label {labels.folder} EPISODE:FIRST-LAST=LABEL ...")
 
 
-def _serve(labels: LabelFile, who: str, port: int) -> None:
+def _serve(labels: LabelFile, paths: list[Path], who: str, port: int) -> None:
     """Serve the page until Ctrl-C."""
-    with LabelServer(labels, who, port) as server:
+    with LabelServer(labels, paths, who, port) as server:
         tunnel = f"ssh -L {server.port}:127.0.0.1:{server.port} HOST"
         print(f"Label at {server.url}\nCtrl-C ends. From another machine first: {tunnel}", flush=True)
         try:

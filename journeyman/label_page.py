@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ from controllers.config import Config, InputError
 from reward_models.success_classifier.labels import LabelFile, Verdict
 from reward_models.success_classifier.pictures import png, side_by_side
 from robot_env.episode import Episode
-from robot_env.episodes import list_episodes, read_episode
+from robot_env.episodes import read_episode
 
 _PAGE = Path(__file__).with_name("label_page.html")
 _MAX_REQUEST_BYTES = 10_000
@@ -34,6 +35,7 @@ class LabelServer(ThreadingHTTPServer):
 
     Args:
         labels: Read and added to.
+        paths: The episodes to show.
         who: Labels.
         port: On 127.0.0.1; 0 takes a free one.
 
@@ -43,11 +45,11 @@ class LabelServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, labels: LabelFile, who: str, port: int) -> None:
+    def __init__(self, labels: LabelFile, paths: Sequence[Path], who: str, port: int) -> None:
         self.labels = labels
         self.who = who
         self.token = secrets.token_urlsafe(12)
-        self.paths = {path.name: path for path in list_episodes(labels.folder)}
+        self.paths = {path.name: path for path in paths}
         if not self.paths:
             raise InputError(
                 f"There are no episodes (*.mcap) in {labels.folder}; give the folder that has them."

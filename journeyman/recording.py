@@ -38,7 +38,7 @@ def episode_path(folder: Path, number: int) -> Path:
     return folder / f"{number:04d}.mcap"
 
 
-def episode_metadata(env: RobotEnv, config: RunConfig, seed: int) -> dict[str, Any]:
+def episode_metadata(env: RobotEnv, config: RunConfig, seed: int | None) -> dict[str, Any]:
     """What `EpisodeWriter` wants to know of an episode of the scripted expert."""
     return {
         "task": msgspec.to_builtins(config.task),

@@ -16,7 +16,7 @@ from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
-from journeyman import reward_watch
+from journeyman import interventions, reward_watch, spot_checks
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -43,13 +43,26 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     _plot(journal, evaluation, config, folder / "learning_curve.png")
     for source in (directory.config, directory.versions):
         shutil.copy(source, folder / source.name)
-    summary = _summary(config, journal, evaluation) | {"transitions_sent": sent, "transitions_stored": stored}
+    summary = _summary(config, journal, evaluation) | {
+        "transitions_sent": sent,
+        "transitions_stored": stored,
+        "spot_checks": spot_checks.watch(directory.episodes),
+    }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    watched = summary["reward_watch"]
-    watch_line = f"{reward_watch.describe(watched)}\n" if watched else ""
-    return (
-        f"{describe(evaluation)}.\n{watch_line}Report: {folder}/learning_curve.png, summary.json, {film_note}"
-    )
+    lines = [
+        f"{describe(evaluation)}.",
+        *(
+            tell(summary[key])
+            for key, tell in (
+                ("interventions", interventions.describe),
+                ("reward_watch", reward_watch.describe),
+                ("spot_checks", spot_checks.describe),
+            )
+            if summary[key]
+        ),
+        f"Report: {folder}/learning_curve.png, summary.json, {film_note}",
+    ]
+    return "\n".join(lines)
 
 
 def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path) -> tuple[Evaluation, str]:
@@ -101,6 +114,7 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),
         "observation_ages": [e.get("observation_ages", {}) for e in processes],
         "limit_hits": [e["limit_hits"] for e in processes],
+        "interventions": interventions.summarise(episodes),
         "reward_watch": reward_watch.watch(episodes),
     }
 
@@ -140,17 +154,7 @@ def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, p
     figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
-        shares = [
-            sum(e["success"] for e in episodes[i - _WINDOW : i]) / _WINDOW
-            for i in range(_WINDOW, len(episodes) + 1)
-        ]
-        axes.plot(
-            [e["environment_steps"] for e in episodes[_WINDOW - 1 :]],
-            [100 * s for s in shares],
-            color="0.65",
-            linewidth=1,
-            label=f"while exploring, last {_WINDOW} episodes",
-        )
+        _plot_training(axes, episodes)
     steps = [p.environment_steps for p in points]
     axes.fill_between(
         steps,
@@ -184,3 +188,17 @@ def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, p
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
+
+
+def _plot_training(axes: Any, episodes: list[dict[str, Any]]) -> None:
+    """Success while exploring and, where a person helped, the share of steps that were the person's."""
+    steps = [e["environment_steps"] for e in episodes[_WINDOW - 1 :]]
+    windows = [episodes[end - _WINDOW : end] for end in range(_WINDOW, len(episodes) + 1)]
+    success = [100 * sum(e["success"] for e in window) / _WINDOW for window in windows]
+    axes.plot(steps, success, color="0.65", linewidth=1, label=f"while exploring, last {_WINDOW} episodes")
+    if any(e.get("interventions") for e in episodes):
+        helped = [
+            100 * sum(e.get("intervened_steps", 0) for e in window) / max(1, sum(e["steps"] for e in window))
+            for window in windows
+        ]
+        axes.plot(steps, helped, color="C1", linewidth=1, label=f"steps of a person, last {_WINDOW} episodes")

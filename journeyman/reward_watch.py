@@ -13,7 +13,7 @@ def watch(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     one is an episode in which the truth saw success and the reward model did not end it.
 
     Args:
-        episodes: The `episode` entries of a run's journal, in order.
+        episodes: The `episode` entries of a run's journal, or `spot_checks.results`, in order.
 
     Returns:
         Counts over all episodes and, under `over_training`, over fifths of them; None where the truth is not known.
@@ -27,14 +27,14 @@ def watch(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     return {**_counts(known), "over_training": over_training}
 
 
-def describe(watched: dict[str, Any]) -> str:
-    """One line."""
+def describe(watched: dict[str, Any], who: str = "Reward watch over {} training episodes") -> str:
+    """One line; `who` compared, with the number of episodes in it."""
     over = ", ".join(
         f"{part['false_successes']} of {part['successes']} up to {part['environment_steps']:,}"
         for part in watched["over_training"]
     )
     return (
-        f"Reward watch over {watched['episodes']} training episodes: {watched['false_successes']} of "
+        f"{who.format(watched['episodes'])}: {watched['false_successes']} of "
         f"{watched['successes']} successes were false, {watched['missed_successes']} of {watched['true_successes']} "
         f"true ones were missed; false over steps: {over}."
     )

@@ -30,6 +30,7 @@ class RunDirectory:
         self.journal = path / "journal.jsonl"
         self.replay_log = path / "replay.log"
         self.demonstrations = path / "demonstrations"
+        self.episodes = path / "episodes"
         self.report = path / "report"
 
     def identity(self) -> bytes:

@@ -1,5 +1,6 @@
 """Builds the parts of a run from its configuration, in one visible place each."""
 
+import hashlib
 import inspect
 import json
 import os
@@ -8,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium
 import msgspec
 import numpy as np
 import torch
@@ -164,6 +166,7 @@ def check(config: RunConfig) -> None:
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
     one["terminated"] = True
     make_reward_learner(config, env, spec, one, torch.device("cpu"))
+    make_teleoperator(config, env)
     if config.demonstrations.folder and config.demonstrations.episodes:
         read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
     env.close()
@@ -216,12 +219,16 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
 
 
 def make_actor(
-    config: RunConfig, spool: Path, address: str, observer: Observer | None = None
-) -> tuple[Actor, ActorClient, RobotEnv]:
-    """The actor with its robot, and the client that it speaks through."""
+    config: RunConfig,
+    env: gymnasium.Env[Any, Any],
+    robot_env: RobotEnv,
+    spool: Path,
+    address: str,
+    observer: Observer | None = None,
+) -> tuple[Actor, ActorClient]:
+    """The actor in `env`, with `robot_env` inside it, and the client that it speaks through."""
     torch.set_num_threads(1)
-    env = make_env(config)
-    spec = make_spec(env)
+    spec = make_spec(robot_env)
     client = ActorClient(
         address, config.actor.name, spec, task_description(config), spool, keys=_client_keys(config)
     )
@@ -237,15 +244,15 @@ def make_actor(
         seed=config.seed,
         provenance=Provenance[config.robot.provenance.upper()],
         lockstep=config.robot.simulated_time,
-        park=env.robot.stop,
+        park=robot_env.robot.stop,
         fault=RobotUnavailableError,
         observer=observer,
     )
-    return actor, client, env
+    return actor, client
 
 
 def task_description(config: RunConfig) -> dict[str, str]:
-    """What learner and actor must agree on, field by field: the whole task, the networks, and who judges."""
+    """What learner and actor must agree on: the whole task, the networks, and who judges by which files."""
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: object) -> None:
@@ -257,7 +264,11 @@ def task_description(config: RunConfig) -> dict[str, str]:
 
     walk("task", msgspec.to_builtins(config.task))
     walk("algorithm", msgspec.to_builtins(config.algorithm))
-    flat["reward.name"] = config.reward.name  # Its files lie elsewhere on another machine.
+    flat["reward.name"] = config.reward.name
+    # Its files may lie elsewhere on another machine.
+    for key, value in config.reward.config.items():
+        if isinstance(value, str) and Path(value).is_file():
+            flat[f"reward.config.{key}"] = hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]
     return flat
 
 

@@ -124,8 +124,13 @@ def truth_of(path: Path, episode: Episode) -> list[Verdict]:
     """What the rewards of an episode say about its frames 1 to T.
 
     Raises:
-        InputError: They are dense, or equal for success and failure.
+        InputError: They are dense, equal for success and failure, or a learned reward's.
     """
+    if episode.metadata.judge != "task":
+        raise InputError(
+            f"The rewards of episode {path} were paid by reward={episode.metadata.judge}, which may be wrong: label it "
+            "by hand."
+        )
     reward = episode.metadata.task.get("reward", {})
     paid = reward.get("success"), reward.get("step")
     if reward.get("kind") != "sparse" or None in paid or paid[0] == paid[1]:

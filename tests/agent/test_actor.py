@@ -314,6 +314,7 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
         rig.actor.resume()
         rows = rig.wait_for_rows(20)
         until(lambda: len(rig.entries("evaluation")) == 2)
+        until(lambda: rig.witness.states[-1] == "acting")  # Waiting for its turn in the next episode.
     check_replay(rows)
     assert len(rows) == 20
     first, second = rig.entries("evaluation")

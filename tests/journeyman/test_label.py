@@ -14,7 +14,7 @@ from controllers.state import RobotState
 from journeyman.cli import main
 from journeyman.label_page import LabelServer
 from reward_models.success_classifier.labels import LabelFile
-from robot_env.episodes import EpisodeWriter
+from robot_env.episodes import EpisodeWriter, list_episodes
 
 
 def robot_state(stamp_s):
@@ -106,7 +106,7 @@ def test_a_folder_without_episodes(tmp_path, capsys):
 
 @contextmanager
 def serving(folder):
-    with LabelServer(LabelFile(folder), "ada", 0) as server:
+    with LabelServer(LabelFile(folder), list_episodes(folder), "ada", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -17,10 +17,12 @@ import pytest
 from agent.checkpoint import load_policy
 from agent.journal import JournalReader
 from agent.record_log import RecordLog
+from agent.transition import Provenance
 from agent.transport.curve import create_keys
 from journeyman.config import read_config
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
+from robot_env.episodes import list_episodes, read_episode
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +133,27 @@ def test_a_run_ends_with_a_report_and_resumes_with_the_same_counters(tmp_path):
     assert again["environment_steps"] == again["transitions_stored"] == 400
     assert again["updates"] == 4 * (400 - 60)
     assert again["wall_s"] > result["wall_s"]
+
+
+def test_a_person_helps_and_every_episode_is_kept(tmp_path):
+    """The way of an intervention: device, executed action, log, journal, report; and the recordings beside it."""
+    person = ("device=intervener", "device.config.patience_s=0.5", "device.config.half_life_steps=100")
+    code, output = train(tmp_path, *SMALL, *person, "learner.max_environment_steps=300")
+    assert code == 0, output
+    run = (tmp_path / "runs/latest").resolve()
+    rows = stored_rows(run)
+    helped = rows["intervened"]
+    assert 0 < helped.sum() < len(rows)
+    assert set(rows["provenance"][helped]) == {Provenance.HUMAN}
+    assert set(rows["provenance"][~helped]) == {Provenance.TWIN}
+    said = summary(tmp_path)["interventions"]
+    assert "Interventions: " in output
+    episodes = [read_episode(path) for path in list_episodes(run / "episodes")]
+    # An episode that the end of the run broke off is in both, but not in the journal.
+    assert said["steps"] <= helped.sum() == sum(e.intervened.sum() for e in episodes)
+    np.testing.assert_array_equal(np.concatenate([e.actions for e in episodes]), rows["action"])
+    np.testing.assert_array_equal(np.concatenate([e.intervened for e in episodes]), helped)
+    assert {e.metadata.judge for e in episodes} == {"task"}
 
 
 def test_it_learns_from_images(tmp_path):

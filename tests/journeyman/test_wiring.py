@@ -6,7 +6,7 @@ import pytest
 from agent.config import InputError as InputErrorOfAgent
 from controllers.config import InputError
 from journeyman.config import compose
-from journeyman.wiring import make_env, make_teleoperator
+from journeyman.wiring import make_env, make_teleoperator, task_description
 
 
 class Hand:
@@ -48,3 +48,16 @@ def test_what_makes_no_device_is_refused(factory, complaint):
     config = device(factory)
     with pytest.raises((InputError, InputErrorOfAgent), match=complaint):
         make_teleoperator(config, make_env(config))
+
+
+def test_learner_and_actor_must_judge_by_the_same_file(tmp_path):
+    model = tmp_path / "model.safetensors"
+
+    def described(content):
+        model.write_bytes(content)
+        overrides = ["reward.name=classifier", f"reward.config.model={model}"]
+        return task_description(compose(overrides))
+
+    assert described(b"one") == described(b"one")
+    assert described(b"one") != described(b"two")
+    assert str(tmp_path) not in str(described(b"one"))

@@ -1,0 +1,53 @@
+"""The environment that an actor acts in: the robot, assisted by a person, and recorded."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from journeyman.config import RunConfig
+from journeyman.recording import episode_metadata
+from journeyman.wiring import make_env, make_teleoperator
+from reward_models.success_classifier.labels import LabelFile, Verdict, user_name
+from robot_env.assisted_env import AssistedEnv
+from robot_env.env import RobotEnv
+from robot_env.recorded_env import RecordedEnv
+from robot_env.teleoperator import Event
+
+
+def make_acting_env(config: RunConfig, episodes: Path) -> tuple[gymnasium.Env[Any, Any], RobotEnv]:
+    """The environment to act in, and the robot's own inside it.
+
+    Args:
+        config: Says who assists, and whether is recorded.
+        episodes: Folder of the recordings, unless the configuration names one.
+
+    Raises:
+        InputError: The robot, the reward or the device cannot be used.
+    """
+    robot_env = make_env(config)
+    env: gymnasium.Env[Any, Any] = robot_env
+    teleoperator = make_teleoperator(config, robot_env)
+    if teleoperator is not None:
+        env = AssistedEnv(robot_env, teleoperator)
+    if config.recording.episodes:
+        folder = Path(config.recording.folder) if config.recording.folder else episodes
+        metadata = _metadata(config, robot_env)
+        env = RecordedEnv(env, folder, config.actor.name, metadata, lambda *said: _label(folder, *said))
+    return env, robot_env
+
+
+def _metadata(config: RunConfig, env: RobotEnv) -> dict[str, Any]:
+    """What is known of every episode of a run."""
+    return {
+        **episode_metadata(env, config, seed=None),
+        "operator": f"policy of {config.algorithm.name}",
+        "provenance": config.robot.provenance,
+        "judge": config.reward.name,
+    }
+
+
+def _label(folder: Path, episode: str, step: int, verdict: Event) -> None:
+    """What a person says of an episode's last frame is a label for the next `journeyman reward fit`."""
+    label: Verdict = "success" if verdict is Event.SUCCESS else "failure"
+    LabelFile(folder).add(episode, [step], label, user_name())
