@@ -9,7 +9,7 @@ from agent.algorithm import Algorithm, RewardLearner
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
-from agent.replay import MixedSampler, ReplayBuffer
+from agent.replay import MixedSampler
 from agent.tensors import above, below
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
@@ -26,6 +26,7 @@ class LearnerConfig(Config):
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
         replay_capacity: Online transitions kept for sampling.
+        intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
         checkpoint_every: Environment steps between two checkpoints.
         keep_checkpoints: How many of them stay.
@@ -38,6 +39,7 @@ class LearnerConfig(Config):
     start_steps: int = 300
     demonstration_ratio: float = 0.5
     replay_capacity: int = 200_000
+    intervention_capacity: int = 20_000
     publish_every: int = 10
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3
@@ -48,8 +50,8 @@ class LearnerConfig(Config):
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for name in (
-            "max_environment_steps", "replay_capacity", "publish_every", "checkpoint_every", "keep_checkpoints",
-            "lead_steps", "threads",
+            "max_environment_steps", "replay_capacity", "intervention_capacity", "publish_every", "checkpoint_every",
+            "keep_checkpoints", "lead_steps", "threads",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")
@@ -68,7 +70,6 @@ class Learner:
         self,
         config: LearnerConfig,
         algorithm: Algorithm,
-        replay: ReplayBuffer,
         sampler: MixedSampler,
         server: LearnerServer,
         checkpoints: Checkpoints,
@@ -77,7 +78,6 @@ class Learner:
     ) -> None:
         self._config = config
         self._algorithm = algorithm
-        self._replay = replay
         self._sampler = sampler
         self._server = server
         self._checkpoints = checkpoints
@@ -97,7 +97,7 @@ class Learner:
     @property
     def environment_steps(self) -> int:
         """Online transitions stored since the run began."""
-        return self._replay.total_added
+        return self._sampler.environment_steps
 
     def request_stop(self) -> None:
         """End `run` after the current block; may be called from a signal handler."""
@@ -164,7 +164,7 @@ class Learner:
 
     def _receive(self) -> None:
         while (records := self._server.poll()) is not None:
-            self._replay.append(records)
+            self._sampler.append(records)
         for report in self._server.poll_reports():
             self._journal.write_report(report)
         self._server.set_progress(self.updates, self._allowance())

@@ -123,6 +123,16 @@ class MixedSampler:
         self._ratio = demonstration_ratio
         self._device = device
 
+    @property
+    def environment_steps(self) -> int:
+        """Transitions taken in from actors since the run began."""
+        return self._online.total_added
+
+    def append(self, records: Records) -> None:
+        """Take in what actors did; what a human did is a demonstration as well (HIL-SERL, arXiv:2410.21845)."""
+        self._online.append(records)
+        self._demonstrations.append(records[records["intervened"]])
+
     def sample(self, batches: int, batch_size: int) -> Batch:
         """`batches` batches in one, each slice of `batch_size` with the same share of demonstrations.
 

@@ -17,6 +17,8 @@ import torch
 from agent.actor import Actor, episode_seed
 from agent.algorithm import KeepsFeatures, RewardLearner, load_algorithm, make_policy
 from agent.config import InputError
+from agent.demonstrations import Demonstrations
+from agent.frames import Convert
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.record_log import RecordLog
@@ -161,7 +163,7 @@ def check(config: RunConfig) -> None:
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
-    replay_capacity(config, spec)
+    replay_capacities(config, spec)
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
     one["terminated"] = True
@@ -172,20 +174,42 @@ def check(config: RunConfig) -> None:
     env.close()
 
 
-def replay_capacity(config: RunConfig, spec: TransitionSpec) -> int:
-    """Online transitions to keep: no more than the run will have.
+def replay_capacities(config: RunConfig, spec: TransitionSpec) -> tuple[int, int]:
+    """Online transitions to keep, and interventions beside them: no more than the run will have.
 
     Raises:
         InputError: They do not fit into this machine's memory.
     """
-    capacity = min(config.learner.replay_capacity, config.learner.max_environment_steps)
-    needed, there = replay_bytes(spec, capacity), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    online = min(config.learner.replay_capacity, config.learner.max_environment_steps)
+    interventions = min(config.learner.intervention_capacity, online)
+    kept = online + interventions
+    needed, there = replay_bytes(spec, kept), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
+        room = int(0.7 * kept * there / needed)
         raise InputError(
-            f"A replay of {capacity:,} transitions takes {needed / 1e9:.1f} GB, but here are {there / 1e9:.1f}: "
-            f"set learner.replay_capacity to {int(0.7 * capacity * there / needed):,} or less, or take smaller images."
+            f"A replay of {online:,} transitions and {interventions:,} interventions takes {needed / 1e9:.1f} GB, but "
+            f"here are {there / 1e9:.1f}: set learner.replay_capacity to {max(room - interventions, room // 2):,} or "
+            "less, or take smaller images."
         )
-    return capacity
+    return online, interventions
+
+
+def make_sampler(
+    config: RunConfig,
+    spec: TransitionSpec,
+    demonstrations: Records,
+    log: RecordLog,
+    device: torch.device,
+    keep: Convert | None,
+) -> MixedSampler:
+    """Demonstrations and replay, the latter and the interventions rebuilt from the log."""
+    capacity, interventions = replay_capacities(config, spec)
+    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, keep)
+    replay = ReplayBuffer(spec, capacity, config.seed + 2, keep)
+    sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device)
+    for records in log.records():
+        sampler.append(records)
+    return sampler
 
 
 def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Learner, LearnerServer]:
@@ -200,20 +224,15 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     algorithm = algorithm_class(algorithm_config, spec, device, config.seed)
     demonstrations = read_demonstrations(demonstration_folder(config, run), config, env, spec)
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
-    memory = ReplayBuffer(spec, max(1, len(demonstrations)), config.seed + 1, keep)
-    memory.append(demonstrations)
-    replay = ReplayBuffer(spec, replay_capacity(config, spec), config.seed + 2, keep)
     log = RecordLog.open(run.replay_log, spec.dtype)
-    for records in log.records():
-        replay.append(records)
-    sampler = MixedSampler(spec, replay, memory, config.learner.demonstration_ratio, device)
+    sampler = make_sampler(config, spec, demonstrations, log, device, keep)
     journal = Journal(run.journal)
     _catch_up(journal, run, log)
     task, keys = task_description(config), _server_keys(config)
     server = LearnerServer(address, spec, task, run_id=run.identity(), record_log=log, keys=keys)
     checkpoints = run.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
-    learner = Learner(config.learner, algorithm, replay, sampler, server, checkpoints, journal, reward)
+    learner = Learner(config.learner, algorithm, sampler, server, checkpoints, journal, reward)
     learner.resume()
     return learner, server
 

@@ -10,6 +10,7 @@ import torch
 from agent.actor import Actor, ActorConfig
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import InputError
+from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner, LearnerConfig
 from agent.record_log import RecordLog
@@ -31,6 +32,7 @@ class OriginEnv(gymnasium.Env):
 
     def __init__(self, number=0):
         self.number, self.episode, self.resets = number, -1, []
+        self.intervenes = lambda: False
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -45,6 +47,7 @@ class OriginEnv(gymnasium.Env):
         self.steps += 1
         end = self.steps == self.length
         info = {"executed_action": (action / 2).astype(np.float32), "success": end and self.terminates}
+        info["intervened"] = self.intervenes()
         return self._observe(), -1.0, end and self.terminates, end and not self.terminates, info
 
     def _observe(self):
@@ -135,14 +138,15 @@ class Rig:
         self.algorithm = CountingAlgorithm()
         self.log = RecordLog.open(folder / "replay.log", SPEC.dtype)
         self.replay = ReplayBuffer(SPEC, 1000, 0)
+        self.demonstrations = Demonstrations(SPEC, np.zeros(0, SPEC.dtype), 1000, 1)
+        sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
         for records in self.log.records():
-            self.replay.append(records)
+            sampler.append(records)
         self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, run_id=RUN, record_log=self.log)
         self.journal = folder / "journal.jsonl"
-        sampler = MixedSampler(SPEC, self.replay, ReplayBuffer(SPEC, 1, 0), 0.5, torch.device("cpu"))
         checkpoints = Checkpoints(folder / "checkpoints")
         self.learner = Learner(
-            self.config, self.algorithm, self.replay, sampler, self.server, checkpoints, Journal(self.journal),
+            self.config, self.algorithm, sampler, self.server, checkpoints, Journal(self.journal),
             reward_learner,
         )  # fmt: skip
         self.algorithm.entitled = self._check_utd
@@ -234,6 +238,26 @@ def test_no_stored_next_observation_belongs_to_another_episode_with_two_actors(t
         boundaries = mine["terminated"] | mine["truncated"]
         same_episode = mine["episode"][1:] == mine["episode"][:-1]
         assert np.array_equal(~same_episode, boundaries[:-1])
+
+
+def test_interventions_are_demonstrations_too_also_after_a_resume(tmp_path):
+    rig = Rig(tmp_path)
+    for number in (0, 1):
+        env = rig.actor(number).test[0]
+        env.intervenes = lambda env=env: env.episode % 2 == 1 and env.steps > 1
+    rig.run()
+    rows = rig.stored()
+    by_hand = rows[rows["intervened"]]
+    assert 0 < len(by_hand) < len(rows)
+    assert set(by_hand["provenance"]) == {Provenance.HUMAN}
+    assert set(rows[~rows["intervened"]]["provenance"]) == {Provenance.TWIN}
+    again = Rig(tmp_path)
+    for buffers in (rig, again):
+        for buffer, expected in ((buffers.replay, rows), (buffers.demonstrations, by_hand)):
+            assert len(buffer) == len(expected)
+            for name in ("provenance", "intervened", "observation.state", "next_observation.state"):
+                assert np.array_equal(buffer.take(name, np.arange(len(buffer))), expected[name])
+    again.close()
 
 
 def test_two_actors_of_one_seed_do_not_act_alike(tmp_path):

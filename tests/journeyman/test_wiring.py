@@ -1,12 +1,25 @@
-"""Parts of a run that are named by their dotted path."""
+"""Parts of a run: what is named by its dotted path, and what a learner samples from."""
+
+import re
 
 import numpy as np
 import pytest
+import torch
 
 from agent.config import InputError as InputErrorOfAgent
+from agent.demonstrations import Demonstrations
+from agent.record_log import RecordLog
+from agent.replay import MixedSampler, ReplayBuffer
 from controllers.config import InputError
 from journeyman.config import compose
-from journeyman.wiring import make_env, make_teleoperator, task_description
+from journeyman.wiring import (
+    make_env,
+    make_sampler,
+    make_spec,
+    make_teleoperator,
+    replay_capacities,
+    task_description,
+)
 
 
 class Hand:
@@ -61,3 +74,38 @@ def test_learner_and_actor_must_judge_by_the_same_file(tmp_path):
     assert described(b"one") == described(b"one")
     assert described(b"one") != described(b"two")
     assert str(tmp_path) not in str(described(b"one"))
+
+
+def test_a_resumed_learner_samples_what_an_uninterrupted_one_does(tmp_path):
+    """Also of interventions; those recorded before the run are there once."""
+    config = compose(["task=reach", "learner.replay_capacity=70", "learner.intervention_capacity=20"])
+    spec = make_spec(make_env(config))
+    rng = np.random.default_rng(0)
+    rows = np.zeros(200, spec.dtype)
+    rows["reward"], rows["intervened"] = rng.normal(size=200), rng.random(200) < 0.3
+    demonstrations = rows[:30].copy()
+    log = RecordLog.open(tmp_path / "replay.log", spec.dtype)
+    shown = Demonstrations(spec, demonstrations, 20, config.seed + 1)
+    online = ReplayBuffer(spec, 70, config.seed + 2)
+    uninterrupted = MixedSampler(spec, online, shown, 0.5, torch.device("cpu"))
+    for records in np.split(rows[30:], np.sort(rng.integers(1, 170, 25))):
+        log.append(records)
+        uninterrupted.append(records)
+    resumed = make_sampler(config, spec, demonstrations, log, torch.device("cpu"), None)
+    log.close()
+    for _ in range(3):
+        batches = uninterrupted.sample(2, 64), resumed.sample(2, 64)
+        assert torch.equal(batches[0]["reward"], batches[1]["reward"])
+
+
+@pytest.mark.parametrize("interventions", [1, 20_000, 100_000_000])
+def test_the_replay_that_is_advised_fits(interventions):
+    many = "learner.max_environment_steps=100000000", f"learner.intervention_capacity={interventions}"
+    pixels = "task=lift_cube_pixels", "algorithm=drq"
+    config = compose([*pixels, *many, "learner.replay_capacity=100000000"])
+    spec = make_spec(make_env(config))
+    with pytest.raises(InputErrorOfAgent, match=f"{interventions:,} interventions") as refused:
+        replay_capacities(config, spec)
+    advised = re.search(r"replay_capacity to ([\d,]+) or less", str(refused.value))[1].replace(",", "")
+    config = compose([*pixels, *many, f"learner.replay_capacity={advised}"])
+    assert replay_capacities(config, spec) == (int(advised), min(interventions, int(advised)))

@@ -1,0 +1,58 @@
+"""What people showed: demonstrations recorded before the run, and interventions during it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.frames import Convert
+from agent.replay import ReplayBuffer
+from agent.transition import Records, TransitionSpec
+
+
+class Demonstrations(ReplayBuffer):
+    """A ring of interventions, and beside it recorded demonstrations, which stay; sampled uniformly as one.
+
+    Args:
+        spec: Layout of a transition.
+        recorded: Demonstrations that no intervention pushes out, shape (N,).
+        interventions: How many are kept.
+        seed: Of the sampling.
+        convert: What is kept instead of images, and given out under their names.
+    """
+
+    def __init__(
+        self,
+        spec: TransitionSpec,
+        recorded: Records,
+        interventions: int,
+        seed: int,
+        convert: Convert | None = None,
+    ) -> None:
+        super().__init__(spec, interventions, seed, convert)
+        # Twice the room, for episodes of one step have two frames a step; what is not written to takes no memory.
+        self._recorded = ReplayBuffer(spec, max(1, 2 * len(recorded)), seed, convert)
+        self._recorded.append(recorded)
+
+    def __len__(self) -> int:
+        """Number of transitions held."""
+        return len(self._recorded) + super().__len__()
+
+    def draw(self, rows: int) -> NDArray[np.int64]:
+        """Uniform random indices, shape (rows,); those of recorded transitions follow the ring's."""
+        drawn = self._rng.integers(0, len(self), rows)
+        intervention = drawn - len(self._recorded)
+        return np.where(
+            intervention < 0, self.capacity + drawn, (self._oldest + intervention) % self.capacity
+        )
+
+    def take(self, name: str, rows: NDArray[np.int64]) -> Any:
+        """Values of one field, shape (rows, ...), copied."""
+        recorded = rows >= self.capacity
+        if recorded.all():  # Images are not copied a second time where nobody intervened.
+            return self._recorded.take(name, rows - self.capacity)
+        of_ring = super().take(name, rows[~recorded])
+        values = np.empty((len(rows), *of_ring.shape[1:]), of_ring.dtype)
+        values[~recorded] = of_ring
+        values[recorded] = self._recorded.take(name, rows[recorded] - self.capacity)
+        return values
