@@ -128,12 +128,13 @@ class AdversarialReward:
         self._generator = torch.Generator().manual_seed(seed + 1)
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One step: positives against the online transitions of a batch. Without any it is put off.
+        """One step: positives against what the policy did. Where a batch has nothing of it, the step is put off.
 
         Returns:
             Metrics: the loss, and which share of either side is told apart.
         """
-        own = (batch["provenance"] != Provenance.DEMONSTRATION).nonzero()[:, 0]
+        who = batch["provenance"]
+        own = ((who != Provenance.DEMONSTRATION) & (who != Provenance.HUMAN)).nonzero()[:, 0]
         if len(own) == 0:
             return {}
         rows = self._config.batch_size

@@ -105,11 +105,14 @@ def test_a_relabelled_batch_differs_in_reward_and_termination_alone(demonstratio
     assert all(torch.equal(batch[name], relabelled[name]) for name in same)
 
 
+@pytest.mark.parametrize("provenance", [Provenance.DEMONSTRATION, Provenance.HUMAN])
 @pytest.mark.parametrize("method", ["vice", "dac"])
-def test_demonstrations_are_never_taken_for_the_policys_own(demonstrations, method):
-    """They are half of a batch; taught as negatives, too, they would be told apart from themselves."""
+def test_what_people_did_is_never_taken_for_the_policys_own(demonstrations, method, provenance):
+    """It is half of a batch; taught as negatives, too, demonstrations would be told apart from themselves."""
+    shown = demonstrations.copy()
+    shown["provenance"] = provenance
     memory = ReplayBuffer(SPEC, 200, 2)
-    memory.append(demonstrations)
+    memory.append(shown)
     batch = MixedSampler(SPEC, ReplayBuffer(SPEC, 1, 0), memory, 0.5, CPU).sample(1, 32)
     reward = make(demonstrations, method)
     before = reward.state_dict()
