@@ -1,21 +1,20 @@
 """From camera images to features. Shape suffixes: B batch, C channels, H height, W width, D features."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from agent.backbones import ConvBackbone, ResNet10Backbone, load_backbone
 from agent.config import Config, InputError
+from agent.pretrained import LIBRARIES, make_pretrained
 from agent.transition import TransitionSpec
 
 _EMBEDDINGS = 8
+_OWN = ("conv", "resnet10")
 
 
 class EncoderConfig(Config):
@@ -23,22 +22,24 @@ class EncoderConfig(Config):
 
     Attributes:
         kind: `conv`, a few strided convolutions (DrQ, arXiv:2004.13649); `resnet10`, four residual stages and learned
-            spatial embeddings (SERL, arXiv:2401.16013).
+            spatial embeddings (SERL, arXiv:2401.16013); or a pretrained network of a library with such embeddings, such
+            as `timm/resnet18.a1_in1k` or `torchvision/resnet18`.
         channels: Of the convolutions of `conv`, each halving height and width.
         features: Size of what is left of a camera's image.
-        weights: safetensors file with weights of a `resnet10` backbone, without its head; null begins with random ones.
-        frozen: Whether the backbone of a `resnet10` stays as it is; only its head learns then.
+        weights: safetensors file with the backbone's weights, without its head. With null `resnet10` begins with random
+            ones, and a pretrained network's are downloaded.
+        frozen: Whether the backbone stays as it is; only the head learns then. Null says so of pretrained networks.
         cache: Whether the replay keeps what a frozen backbone makes of an image instead of the image: it is computed
             once for each, not in every update. Images cannot be shifted then.
         precision: Of the backbone. `auto` takes bfloat16 where processor or GPU computes with it, which halves the
             time; parameters and all that follows stay float32.
     """
 
-    kind: Literal["conv", "resnet10"] = "conv"
+    kind: str = "conv"
     channels: tuple[int, ...] = (32, 32, 32, 32)
     features: int = 50
     weights: str | None = None
-    frozen: bool = False
+    frozen: bool | None = None
     cache: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
@@ -49,69 +50,28 @@ class EncoderConfig(Config):
                 f"encoder.channels {self.channels} and features {self.features} must be positive, and at least one "
                 "channel count be given"
             )
+        if self.kind not in _OWN and not self.is_pretrained:
+            raise ValueError(
+                f"encoder.kind {self.kind!r} must be {', '.join(_OWN)}, or a pretrained network by library and name, "
+                "such as timm/resnet18.a1_in1k or torchvision/resnet18"
+            )
         if self.kind == "conv" and (self.weights is not None or self.frozen):
-            raise ValueError("encoder.weights and encoder.frozen go with encoder.kind=resnet10")
-        if self.frozen and self.weights is None:
+            raise ValueError("encoder.weights and encoder.frozen go with other kinds than conv")
+        if self.is_frozen and self.weights is None and not self.is_pretrained:
             raise ValueError("encoder.frozen needs encoder.weights: a random backbone sees little")
-        if self.cache and not self.frozen:
+        if self.cache and not self.is_frozen:
             raise ValueError("encoder.cache needs encoder.frozen: a backbone that learns must see the images")
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether a library has the network and its weights."""
+        library, _, name = self.kind.partition("/")
+        return library in LIBRARIES and bool(name)
 
-class ConvBackbone(nn.Module):
-    """Convolutions of 3 x 3 with stride 2."""
-
-    def __init__(self, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, stride=2) for i, o in pairwise([3, *channels]))
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:  # noqa: N803
-        """Feature maps, (B, C', H', W')."""
-        x = image_BCHW
-        for layer in self.layers:
-            x = F.relu(layer(x))
-        return x
-
-
-class _ResidualBlock(nn.Module):
-    """Two convolutions of 3 x 3 beside a shortcut (He et al., arXiv:1512.03385).
-
-    Normalised over groups of channels, not over a batch: the actor has one image where the learner has many.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.first_norm = nn.GroupNorm(4, outputs, eps=1e-5)
-        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.second_norm = nn.GroupNorm(4, outputs, eps=1e-5)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.GroupNorm(4, outputs, eps=1e-5)
-            )
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803
-        """Feature maps, height and width divided by the stride."""
-        x = F.relu(self.first_norm(self.first(x_BCHW)))
-        return F.relu(self.second_norm(self.second(x)) + self.shortcut(x_BCHW))
-
-
-class ResNet10Backbone(nn.Module):
-    """A stem and four residual blocks of 64, 128, 256 and 512 channels: 1/32 of height and width is left."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.stem_norm = nn.GroupNorm(4, 64, eps=1e-5)
-        sizes = pairwise([64, 64, 128, 256, 512])
-        self.blocks = nn.ModuleList(_ResidualBlock(i, o, 1 if i == o else 2) for i, o in sizes)
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:  # noqa: N803
-        """Feature maps, (B, 512, H / 32, W / 32)."""
-        x = F.max_pool2d(F.relu(self.stem_norm(self.stem(image_BCHW))), 3, stride=2, padding=1)
-        for block in self.blocks:
-            x = block(x)
-        return x
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the backbone stays as it is."""
+        return self.is_pretrained if self.frozen is None else self.frozen
 
 
 class SpatialEmbedding(nn.Module):
@@ -137,25 +97,16 @@ class CameraEncoder(nn.Module):
         width: Of the images.
 
     Raises:
-        InputError: The images are too small, or the weights cannot be used.
+        InputError: The backbone cannot be had, its weights cannot be used, or it takes no images of this size.
     """
 
     def __init__(self, config: EncoderConfig, height: int, width: int) -> None:
         super().__init__()
         self._precision = config.precision
-        self.frozen = config.frozen
-        backbone = ConvBackbone(config.channels) if config.kind == "conv" else ResNet10Backbone()
-        if config.weights is not None:
-            load_backbone(backbone, Path(config.weights))
-        try:
-            with torch.inference_mode():
-                shape = backbone(torch.zeros(1, 3, height, width)).shape[1:]
-        except RuntimeError:
-            raise InputError(
-                f"Camera images of {width} x {height} pixels are too small for encoder.kind {config.kind!r} with "
-                f"channels {config.channels}: take larger images or fewer channels."
-            ) from None
-        self.backbone = backbone.requires_grad_(not config.frozen)
+        self.frozen = config.is_frozen
+        backbone = _make_backbone(config)
+        shape = _shape_of_maps(backbone, config, height, width)
+        self.backbone = backbone.requires_grad_(not self.frozen)
         reduce = nn.Flatten() if config.kind == "conv" else SpatialEmbedding(shape)
         inputs = int(np.prod(shape)) if config.kind == "conv" else shape[0] * _EMBEDDINGS
         self.head = nn.Sequential(
@@ -222,23 +173,34 @@ class ImageEncoder(nn.Module):
         self.load_state_dict({**self.state_dict(), **state})
 
 
-def load_backbone(backbone: nn.Module, path: Path) -> None:
-    """Read a backbone's weights.
+def _make_backbone(config: EncoderConfig) -> nn.Module:
+    if config.is_pretrained:
+        return make_pretrained(config.kind, config.weights)
+    backbone = ConvBackbone(config.channels) if config.kind == "conv" else ResNet10Backbone()
+    if config.weights is not None:
+        load_backbone(backbone, Path(config.weights))
+    return backbone
 
-    Raises:
-        InputError: The file is missing, damaged, or of another network.
-    """
+
+def _shape_of_maps(backbone: nn.Module, config: EncoderConfig, height: int, width: int) -> torch.Size:
+    """(C', H', W') for images of this size."""
+    reason = ""
     try:
-        backbone.load_state_dict(load_file(path))
-    except (OSError, SafetensorError) as error:
+        with torch.inference_mode():
+            shape = backbone(torch.zeros(1, 3, height, width)).shape[1:]
+    except (RuntimeError, AssertionError, ValueError) as error:
+        shape, reason = torch.Size(), f" ({' '.join(str(error).split())})"
+    if len(shape) == 3:
+        return shape
+    if config.is_pretrained:
         raise InputError(
-            f"encoder.weights {path} cannot be read: {error}; give a safetensors file."
-        ) from None
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"encoder.weights {path} does not fit the backbone {type(backbone).__name__}: {reason}."
-        ) from None
+            f"encoder.kind {config.kind} makes no feature maps of camera images of {width} x {height} pixels{reason}: "
+            "choose the size in task.cameras that it takes, or a convolutional network such as timm/resnet18.a1_in1k."
+        )
+    raise InputError(
+        f"Camera images of {width} x {height} pixels are too small for encoder.kind {config.kind!r} with "
+        f"channels {config.channels}: take larger images or fewer channels."
+    )
 
 
 def random_shift(image_BHWC: Tensor, pixels: int, generator: torch.Generator) -> Tensor:  # noqa: N803

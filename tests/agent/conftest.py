@@ -1,5 +1,8 @@
 """Shared pieces of the learning tests."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ import torch
 
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.transition import TransitionSpec
+
+MEAN, DEVIATION = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
 
 @pytest.fixture
@@ -98,3 +103,81 @@ def make_batch(spec, make_records):
         return sampler.sample(1, rows)
 
     return make
+
+
+class _Classifier(torch.nn.Module):
+    """A small network with BatchNorm, laid out as torchvision's are and answering as timm's do."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, stride=4, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.act = torch.nn.ReLU()
+        self.pool = torch.nn.AdaptiveAvgPool2d(1)
+        self.fc = torch.nn.Linear(8, classes) if classes else torch.nn.Identity()
+        self.pretrained_cfg = {"mean": MEAN, "std": DEVIATION, "classifier": "fc"}
+
+    def forward_intermediates(self, image, indices, intermediates_only):
+        assert (indices, intermediates_only) == (1, True)
+        return [self.act(self.norm(self.conv(image)))]
+
+
+class Vision:
+    """What this package calls of timm and torchvision, over one small network; the real ones are large and optional.
+
+    Attributes:
+        state: The weights that are downloaded.
+        downloads: How often they were.
+        problem: Raised instead, where it is set.
+    """
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            network = _Classifier()
+            network.norm.running_mean.normal_()
+            network.norm.running_var.uniform_(0.5, 2.0)
+        self.state = network.state_dict()
+        self.downloads = 0
+        self.problem: Exception | None = None
+        self.timm = ModuleType("timm")
+        self.timm.list_models = lambda pretrained=False: ["small.v1"] if pretrained else ["small", "tokens"]
+        self.timm.create_model = self._create_model
+        self.torchvision = ModuleType("torchvision")
+        self.torchvision.models = ModuleType("torchvision.models")
+        self.torchvision.models.list_models = lambda module: ["small"]
+        self.torchvision.models.get_model = lambda name, weights: _Classifier()
+        normalisation = SimpleNamespace(mean=MEAN, std=DEVIATION)
+        weights = SimpleNamespace(transforms=lambda: normalisation, get_state_dict=self._get_state_dict)
+        self.torchvision.models.get_model_weights = lambda name: SimpleNamespace(DEFAULT=weights)
+
+    def _download(self) -> None:
+        self.downloads += 1
+        if self.problem is not None:
+            raise self.problem
+
+    def _create_model(self, name, pretrained=False, num_classes=10):
+        if name == "tokens":
+            network = torch.nn.Linear(3, 3)
+            network.pretrained_cfg = {}
+            return network
+        network = _Classifier(num_classes)
+        if pretrained:
+            self._download()
+            kept = network.state_dict()
+            network.load_state_dict({key: self.state[key] for key in kept})
+        return network
+
+    def _get_state_dict(self, progress, check_hash, weights_only):
+        assert (progress, check_hash, weights_only) == (False, True, True)
+        self._download()
+        return self.state
+
+
+@pytest.fixture
+def vision(monkeypatch):
+    """Stands for timm and torchvision; its networks are `timm/small.v1` and `torchvision/small`."""
+    fake = Vision()
+    for name in ("timm", "torchvision"):
+        monkeypatch.setitem(sys.modules, name, getattr(fake, name))
+    return fake

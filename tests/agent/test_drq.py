@@ -1,5 +1,7 @@
 """Learning from images: what the critics' loss trains, what the policy is given, and that it is the same again."""
 
+from copy import deepcopy
+
 import gymnasium
 import numpy as np
 import pytest
@@ -7,14 +9,16 @@ import torch
 from safetensors.torch import save_file
 
 from agent.algorithm import AlgorithmConfig, KeepsFeatures, load_algorithm, make_policy
+from agent.backbones import ResNet10Backbone
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig
-from agent.encoders import EncoderConfig, ResNet10Backbone
+from agent.encoders import EncoderConfig
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
 
 CPU = torch.device("cpu")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 SMALL = {
     "hidden_sizes": (16, 16),
     "batch_size": 8,
@@ -62,8 +66,18 @@ def parts(drq, batch):
     return observation, batch["action"], batch["reward"], following, 1.0 - batch["terminated"].float()
 
 
-def test_the_critics_loss_trains_the_encoder_and_the_actors_does_not():
-    drq = make_drq()
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        SMALL["encoder"],
+        EncoderConfig(kind="resnet10", features=6),
+        EncoderConfig(kind="timm/small.v1", features=6),
+        EncoderConfig(kind="torchvision/small", features=6, frozen=False),
+    ],
+)
+def test_the_critics_loss_trains_the_encoder_and_the_actors_does_not(encoder, vision):
+    drq = make_drq(encoder=encoder)
+    backbone = deepcopy(drq.encoder.cameras["front"].backbone.state_dict())
     drq.update(make_batch(16))
     before = drq.state_dict()
     batch = make_batch(8, 1)
@@ -75,7 +89,12 @@ def test_the_critics_loss_trains_the_encoder_and_the_actors_does_not():
     drq.update_critic(*parts(drq, batch))
     last = drq.state_dict()
     assert not moved(after, last, "actor.")
-    assert moved(after, last, "encoder.") == {k for k in after if k.startswith("encoder.")}
+    assert moved(after, last, "encoder.") == {
+        k for k in after if k.startswith("encoder.") and not k.endswith(STATISTICS)
+    }
+    kept = drq.encoder.cameras["front"].backbone.state_dict()
+    stays = {k for k in kept if encoder.is_frozen or k.endswith(STATISTICS)}
+    assert {k for k in kept if torch.equal(kept[k], backbone[k])} == stays
 
 
 def test_the_policy_gets_encoder_and_actor_and_no_critics():
@@ -167,11 +186,12 @@ def test_it_learns_what_only_the_image_tells():
     assert np.mean(errors) < 0.15  # Without the image 0.4 is the best.
 
 
-def test_cached_features_are_learned_from_as_the_images_themselves(tmp_path):
+@pytest.mark.parametrize("kind", ["resnet10", "timm/small.v1", "torchvision/small"])
+def test_cached_features_are_learned_from_as_the_images_themselves(kind, vision, tmp_path):
     torch.manual_seed(0)
-    save_file(ResNet10Backbone().state_dict(), tmp_path / "weights")
+    save_file(ResNet10Backbone().state_dict() if kind == "resnet10" else vision.state, tmp_path / "weights")
     frozen = {
-        "kind": "resnet10",
+        "kind": kind,
         "weights": str(tmp_path / "weights"),
         "frozen": True,
         "precision": "float32",

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from agent.backbones import ResNet10Backbone
 from agent.config import InputError
-from agent.encoders import EncoderConfig, ImageEncoder, ResNet10Backbone, random_shift
+from agent.encoders import EncoderConfig, ImageEncoder, random_shift
 from agent.transition import TransitionSpec
 
 
@@ -40,7 +41,18 @@ CHOICES = {
     "resnet10": {"kind": "resnet10"},
     "resnet10 from weights": {"kind": "resnet10", "weights": True},
     "resnet10, frozen": {"kind": "resnet10", "weights": True, "frozen": True},
+    "timm": {"kind": "timm/small.v1"},
+    "timm, learning": {"kind": "timm/small.v1", "frozen": False},
+    "torchvision": {"kind": "torchvision/small"},
+    "torchvision, learning": {"kind": "torchvision/small", "frozen": False},
 }
+
+FROZEN = ("resnet10, frozen", "timm", "torchvision")
+
+
+@pytest.fixture(autouse=True)
+def libraries(vision):
+    """Stand for timm and torchvision in all tests here."""
 
 
 def make_encoder(choice, weights, **changes):
@@ -58,7 +70,8 @@ def test_everything_that_trains_moves_and_what_is_frozen_stays(choice, weights):
     encoder(make_observation(4)).square().sum().backward()
     optimizer.step()
     for name, value in encoder.state_dict().items():
-        stays = CHOICES[choice].get("frozen", False) and ".backbone." in name
+        is_statistics = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        stays = is_statistics or (choice in FROZEN and ".backbone." in name)
         assert torch.equal(value, before[name]) == stays, name
 
 
@@ -97,12 +110,13 @@ def test_lower_precision_changes_little(weights, precision):
     torch.testing.assert_close(features, exact(observation), rtol=0.0, atol=0.1)
 
 
-def test_a_frozen_backbone_is_not_published(weights):
-    encoder = make_encoder("resnet10, frozen", weights)
+@pytest.mark.parametrize("choice", FROZEN)
+def test_a_frozen_backbone_is_not_published(choice, weights):
+    encoder = make_encoder(choice, weights)
     learned = encoder.learned_state()
     assert learned
     assert not any(".backbone." in name for name in learned)
-    other = make_encoder("resnet10, frozen", weights)
+    other = make_encoder(choice, weights)
     other.load_learned_state(learned)
     observation = make_observation(2)
     torch.testing.assert_close(other(observation), encoder(observation))
@@ -130,7 +144,12 @@ def test_a_shift_moves_whole_images_and_repeats_the_border():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"kind": "conv", "frozen": True}, "encoder.kind=resnet10"),
+        ({"kind": "conv", "frozen": True}, "go with other kinds than conv"),
+        ({"kind": "conv", "weights": "file"}, "go with other kinds than conv"),
+        ({"kind": "vit"}, "'vit' must be conv, resnet10, or a pretrained network by library and name"),
+        ({"kind": "timm/"}, "'timm/' must be"),
+        ({"kind": "hub/resnet18"}, "'hub/resnet18' must be"),
+        ({"kind": "timm/small.v1", "frozen": False, "cache": True}, "needs encoder.frozen"),
         ({"kind": "resnet10", "frozen": True}, "needs encoder.weights"),
         ({"kind": "resnet10", "cache": True}, "needs encoder.frozen"),
         ({"channels": ()}, "channels"),
@@ -145,6 +164,19 @@ def test_what_cannot_be_meant_is_refused(changes, words):
 def test_images_that_are_too_small_are_refused():
     with pytest.raises(InputError, match="8 x 8 pixels are too small"):
         ImageEncoder(EncoderConfig(), make_spec(size=8))
+
+
+def test_images_that_a_pretrained_network_does_not_take_are_refused(vision):
+    vision.timm.create_model = lambda name, **_: OfOneSize()
+    with pytest.raises(InputError, match=r"32 x 32 pixels \(only 224\): choose the size in task\.cameras"):
+        ImageEncoder(EncoderConfig(kind="timm/small.v1"), make_spec())
+
+
+class OfOneSize(torch.nn.Module):
+    pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+    def forward_intermediates(self, image, indices, intermediates_only):
+        raise AssertionError("only 224")
 
 
 def test_a_task_without_cameras_is_refused():
