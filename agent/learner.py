@@ -3,13 +3,14 @@
 import math
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 from agent.algorithm import Algorithm, RewardLearner
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
-from agent.replay import MixedSampler
+from agent.prefetch import Prefetcher
 from agent.tensors import above, below
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
@@ -70,7 +71,7 @@ class Learner:
         self,
         config: LearnerConfig,
         algorithm: Algorithm,
-        sampler: MixedSampler,
+        sampler: Prefetcher,
         server: LearnerServer,
         checkpoints: Checkpoints,
         journal: Journal,
@@ -128,17 +129,19 @@ class Learner:
 
         Raises:
             RuntimeError: The receive thread died, or learning diverged.
+            Exception: What ended the thread that samples ahead.
         """
         self._publish()
-        while not self._stop.is_set() and not self._complete():
-            self._server.raise_if_dead()
-            self._receive()
-            if self._blocks < self._allowed_blocks():
-                self._update()
-            else:
-                self._server.wait(timeout_s=0.1)
-            if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
-                self._write_progress()
+        with closing(self._sampler):
+            while not self._stop.is_set() and not self._complete():
+                self._server.raise_if_dead()
+                self._receive()
+                if self._blocks < self._allowed_blocks():
+                    self._update()
+                else:
+                    self._server.wait(timeout_s=0.1)
+                if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
+                    self._write_progress()
         self._receive()
         self._save()
         self._write_progress()
@@ -175,7 +178,9 @@ class Learner:
         return min(config.max_environment_steps, config.start_steps + self._blocks + config.lead_steps)
 
     def _update(self) -> None:
-        batch = self._sampler.sample(self._algorithm.utd_ratio, self._algorithm.batch_size)
+        # Ahead only for a block that is owed: a learner that keeps up with the robot learns from its newest step.
+        another = self._blocks + 1 < self._allowed_blocks()
+        batch = self._sampler.sample(self._algorithm.utd_ratio, self._algorithm.batch_size, another)
         about_reward: dict[str, float] = {}
         if self._reward_learner is not None:
             about_reward = self._reward_learner.update(batch)

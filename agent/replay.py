@@ -103,6 +103,9 @@ class MixedSampler:
 
     A batch is always whole: without demonstrations, or before the first online transition, the other buffer
     fills it.
+
+    Attributes:
+        device: Where batches are wanted.
     """
 
     _FIELDS = ("action", "reward", "terminated", "provenance")
@@ -121,7 +124,7 @@ class MixedSampler:
         )
         self._online, self._demonstrations = online, demonstrations
         self._ratio = demonstration_ratio
-        self._device = device
+        self.device = device
 
     @property
     def environment_steps(self) -> int:
@@ -137,7 +140,8 @@ class MixedSampler:
         """`batches` batches in one, each slice of `batch_size` with the same share of demonstrations.
 
         Returns:
-            Tensors of shape (batches * batch_size, ...) on the learner's device.
+            Tensors of shape (batches * batch_size, ...) on the learner's device; on a GPU the copies may still be under
+            way, in order on the current stream.
         """
         demonstrated = self._demonstrated(batch_size)
         rows_online = (
@@ -152,9 +156,7 @@ class MixedSampler:
                 if rows is not None
             ]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-            batch[name] = torch.from_numpy(whole.reshape(batches * batch_size, *whole.shape[2:])).to(
-                self._device
-            )
+            batch[name] = self._to_device(whole.reshape(batches * batch_size, *whole.shape[2:]))
         return batch
 
     def random_state(self) -> dict[str, Any]:
@@ -165,6 +167,12 @@ class MixedSampler:
         """Go on sampling where `random_state` was taken."""
         self._online.set_random_state(state["online"])
         self._demonstrations.set_random_state(state["demonstrations"])
+
+    def _to_device(self, values: Any) -> torch.Tensor:
+        host = torch.from_numpy(values)
+        if self.device.type == "cuda":
+            host = host.pin_memory()  # From elsewhere the device cannot copy while it computes.
+        return host.to(self.device, non_blocking=True)
 
     def _demonstrated(self, batch_size: int) -> int:
         if len(self._demonstrations) == 0:

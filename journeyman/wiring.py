@@ -21,6 +21,7 @@ from agent.demonstrations import Demonstrations
 from agent.frames import Convert
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
+from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
 from agent.transition import Provenance, Records, TransitionSpec
@@ -232,7 +233,8 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     server = LearnerServer(address, spec, task, run_id=run.identity(), record_log=log, keys=keys)
     checkpoints = run.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
-    learner = Learner(config.learner, algorithm, sampler, server, checkpoints, journal, reward)
+    prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
+    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward)
     learner.resume()
     return learner, server
 

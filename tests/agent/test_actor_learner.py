@@ -13,8 +13,10 @@ from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner, LearnerConfig
+from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.sac import SAC, SACConfig
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.server import LearnerServer
@@ -66,8 +68,10 @@ class CountingAlgorithm:
         self.updates = 0
         self.entitled = lambda: None
         self.paid = []
+        self.seen = []
 
     def update(self, batch):
+        self.seen.append(torch.cat([values.double().flatten() for values in batch.values()]))
         self.paid.append(float(batch["reward"].mean()))
         assert batch["reward"].shape == (self.batch_size * self.utd_ratio,)
         self.updates += self.utd_ratio
@@ -124,7 +128,7 @@ class RememberingPolicy:
 class Rig:
     """A learner and its actors in threads of one process."""
 
-    def __init__(self, folder, reward_learner=None, **config):
+    def __init__(self, folder, reward_learner=None, ahead=False, algorithm=None, **config):
         self.folder = folder
         self.config = LearnerConfig(
             **{
@@ -135,19 +139,19 @@ class Rig:
                 **config,
             }
         )
-        self.algorithm = CountingAlgorithm()
+        self.algorithm = algorithm or CountingAlgorithm()
         self.log = RecordLog.open(folder / "replay.log", SPEC.dtype)
         self.replay = ReplayBuffer(SPEC, 1000, 0)
         self.demonstrations = Demonstrations(SPEC, np.zeros(0, SPEC.dtype), 1000, 1)
-        sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
+        self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
         for records in self.log.records():
-            sampler.append(records)
+            self.sampler.append(records)
         self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, run_id=RUN, record_log=self.log)
         self.journal = folder / "journal.jsonl"
         checkpoints = Checkpoints(folder / "checkpoints")
         self.learner = Learner(
-            self.config, self.algorithm, sampler, self.server, checkpoints, Journal(self.journal),
-            reward_learner,
+            self.config, self.algorithm, Prefetcher(self.sampler, ahead), self.server, checkpoints,
+            Journal(self.journal), reward_learner,
         )  # fmt: skip
         self.algorithm.entitled = self._check_utd
         self.learner.resume()
@@ -191,6 +195,7 @@ class Rig:
             for thread in threads:
                 thread.join(30)
             assert not any(thread.is_alive() for thread in threads)
+            assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
             for actor in self.actors:
                 actor.test[2].close()
             self.close()
@@ -207,8 +212,9 @@ class Rig:
         return rows
 
 
-def test_a_run_completes_with_every_step_learned_from(tmp_path):
-    rig = Rig(tmp_path)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_run_completes_with_every_step_learned_from(tmp_path, ahead):
+    rig = Rig(tmp_path, ahead=ahead)
     env, policy, _, parked = rig.actor().test
     rig.run()
     assert rig.learner.environment_steps == 120
@@ -289,9 +295,10 @@ def test_an_actor_in_simulated_time_never_runs_ahead(tmp_path):
     assert max(lead) <= rig.config.start_steps + 4
 
 
-def test_a_reward_that_learns_is_asked_before_every_block_and_resumes_with_the_run(tmp_path):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_reward_that_learns_is_asked_before_every_block_and_resumes_with_the_run(tmp_path, ahead):
     reward = CountingReward()
-    rig = Rig(tmp_path, reward)
+    rig = Rig(tmp_path, reward, ahead)
     rig.actor()
     rig.run()
     assert rig.algorithm.paid == list(range(1, 101))
@@ -300,7 +307,7 @@ def test_a_reward_that_learns_is_asked_before_every_block_and_resumes_with_the_r
     assert (progress[-1]["loss"], progress[-1]["reward_loss"]) == (0.5, 0.25)
     assert set(rig.stored()["reward"]) == {-1.0}  # What is stored keeps what it was paid.
     reward = CountingReward()
-    again = Rig(tmp_path, reward, max_environment_steps=150)
+    again = Rig(tmp_path, reward, ahead, max_environment_steps=150)
     assert reward.updates == 100
     assert again.algorithm.updates == 300
     again.actor()
@@ -341,6 +348,110 @@ def test_a_learner_killed_after_its_checkpoint_catches_up(tmp_path):
     assert behind < 300
     again.run()
     assert again.algorithm.updates == 300
+
+
+def test_sampling_ahead_changes_nothing_where_the_learner_keeps_up_with_the_actor(tmp_path):
+    """An actor that waits for every block: each is learned from everything up to its step."""
+    seen = []
+    for ahead in (False, True):
+        rig = Rig(tmp_path / str(ahead), ahead=ahead, lead_steps=1)
+        rig.actor(random_steps=0)
+        rig.run()
+        seen.append(torch.stack(rig.algorithm.seen))
+    assert torch.equal(*seen)
+
+
+def test_no_batch_is_drawn_that_is_not_owed(tmp_path):
+    rig = Rig(tmp_path, ahead=True)
+    rig.actor()
+    sample, drawn = rig.sampler.sample, []
+
+    def counted(*size):
+        drawn.append(size)
+        assert len(drawn) <= rig.replay.total_added - rig.config.start_steps
+        return sample(*size)
+
+    rig.sampler.sample = counted
+    rig.run()
+    assert len(drawn) == 100
+
+
+def fill_log(folder, steps=120):
+    """A replay log with random transitions, as a learner leaves it that was killed before its first block."""
+    rng = np.random.default_rng(0)
+    rows = np.zeros(steps, SPEC.dtype)
+    for key in ("observation.state", "next_observation.state", "action"):
+        rows[key] = rng.normal(size=rows[key].shape)
+    rows["reward"], rows["intervened"] = rng.normal(size=steps), rng.random(steps) < 0.2
+    log = RecordLog.open(folder / "replay.log", SPEC.dtype)
+    log.append(rows)
+    log.close()
+
+
+def small_sac():
+    config = SACConfig(hidden_sizes=(8,), batch_size=8, utd_ratio=2, compile=False)
+    return SAC(config, SPEC, torch.device("cpu"), 0)
+
+
+@pytest.mark.parametrize("make_algorithm", [CountingAlgorithm, small_sac])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_resumed_learner_goes_on_bit_for_bit_though_a_batch_was_drawn_ahead(
+    tmp_path, make_algorithm, killed
+):
+    def start(folder):
+        return Rig(folder, ahead=True, algorithm=make_algorithm())
+
+    for name in ("whole", "parts"):
+        fill_log(tmp_path / name)
+    whole = start(tmp_path / "whole")
+    whole.run()
+    rig = start(tmp_path / "parts")
+    update, blocks = rig.algorithm.update, []
+
+    def interrupted(batch):
+        blocks.append(batch)
+        if len(blocks) == 37:
+            rig.learner.request_stop()
+            if (
+                killed
+            ):  # The checkpoint of the first block is the newest, and was made with the second under way.
+                raise KeyboardInterrupt
+        return update(batch)
+
+    rig.algorithm.update = interrupted
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            rig.run()
+    else:
+        rig.run()
+    rest = start(tmp_path / "parts")
+    utd_ratio = rest.algorithm.utd_ratio
+    assert rest.learner.updates == utd_ratio * (1 if killed else 37)
+    rest.run()
+    states = whole.algorithm.state_dict(), rest.algorithm.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    if make_algorithm is CountingAlgorithm:
+        again = rest.algorithm.seen
+        assert torch.equal(torch.stack(again), torch.stack(whole.algorithm.seen[-len(again) :]))
+
+
+def test_an_error_of_the_thread_that_samples_ahead_ends_the_learner(tmp_path):
+    fill_log(tmp_path)
+    rig = Rig(tmp_path, ahead=True)
+    sample, drawn = rig.sampler.sample, []
+
+    def failing(*size):
+        drawn.append(threading.current_thread())
+        if len(drawn) == 30:
+            raise MemoryError("no more pinned memory")
+        return sample(*size)
+
+    rig.sampler.sample = failing
+    with pytest.raises(MemoryError, match="pinned"):
+        rig.run()
+    assert drawn[-1] is not threading.current_thread()
+    assert rig.algorithm.updates == 3 * 29
 
 
 def test_divergence_is_an_error_and_saves_nothing(tmp_path):
