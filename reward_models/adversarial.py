@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-import gymnasium
 import msgspec
 import numpy as np
 import torch
@@ -24,10 +23,9 @@ from agent.networks import VectorEncoder
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
 from controllers.config import Config, InputError
+from reward_models.judged import STATE, judged_spec, state_entries
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
-
-_STATE = "state"
 
 
 class AdversarialConfig(Config):
@@ -109,8 +107,9 @@ class AdversarialReward:
     ) -> None:
         self._config = config
         self._device = device
-        self._entries = torch.tensor(_entries(config.state, state_names), device=device)
-        judged = _judged(spec, len(self._entries))
+        entries = state_entries(config.state, state_names, "reward.learner_config.state")
+        self._entries = torch.tensor(entries, device=device)
+        judged = judged_spec(spec, len(entries), spec.image_keys, "reward.learner_config.state")
         self._keys = judged.observation_keys
         self._with_action = config.method == "dac"
         self._prefix = "observation" if self._with_action else "next_observation"
@@ -197,8 +196,8 @@ class AdversarialReward:
 
     def _features(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         observation = {key: batch[f"{self._prefix}.{key}"][rows] for key in self._keys}
-        if _STATE in observation:
-            observation[_STATE] = observation[_STATE][:, self._entries]
+        if STATE in observation:
+            observation[STATE] = observation[STATE][:, self._entries]
         features: Tensor = self.encoder(observation)
         return torch.cat([features, batch["action"][rows]], -1) if self._with_action else features
 
@@ -229,29 +228,6 @@ def make_unjudged(env: RobotEnv, config: Mapping[str, Any]) -> Unjudged:
             f"reward.config {dict(config)} is not understood here: say it in reward.learner_config."
         )
     return Unjudged()
-
-
-def _entries(parts: Sequence[str] | None, state_names: Sequence[str]) -> list[int]:
-    """Places in the `state` vector of the parts that are judged."""
-    known = list(dict.fromkeys(name.split(".")[0] for name in state_names))
-    unknown = [part for part in parts or () if part not in known]
-    if unknown:
-        raise InputError(
-            f"reward.learner_config.state names {unknown}, but the state of this task has {', '.join(known)}."
-        )
-    return [i for i, name in enumerate(state_names) if parts is None or name.split(".")[0] in parts]
-
-
-def _judged(spec: TransitionSpec, entries: int) -> TransitionSpec:
-    """The layout of what is judged: images, and so many entries of the state."""
-    spaces = {key: spec.observation_space[key] for key in spec.image_keys}
-    if entries:
-        spaces[_STATE] = gymnasium.spaces.Box(-np.inf, np.inf, (entries,), np.float32)
-    if not spaces:
-        raise InputError(
-            "reward.learner_config.state is empty and the task has no cameras: there is nothing to judge by."
-        )
-    return TransitionSpec.of(gymnasium.spaces.Dict(spaces), spec.action_space)
 
 
 def make_adversarial_reward(

@@ -87,20 +87,25 @@ class Threshold(NamedTuple):
         )
 
 
+def seldom_exceeded(values: Array, rate: float) -> float:
+    """The lowest of n values that another one exceeds with a probability of at most `rate`.
+
+    Split conformal prediction (Vovk et al., 2005): the k-th highest is exceeded by another one with a probability of at
+    most k / (n + 1), if values are exchangeable; those of one episode are not quite.
+    """
+    rank = math.floor(rate * (len(values) + 1))
+    # With too few values for the rate, the highest is the best that can be done.
+    return float(np.sort(values)[::-1][max(rank, 1) - 1])
+
+
 def choose_threshold(failures: Array, false_positive_rate: float) -> Threshold:
     """The lowest threshold from one half on by which a new failure is expected to pass no more often than wanted.
-
-    Split conformal prediction (Vovk et al., 2005): of n failures, the k-th highest is exceeded by another one with a
-    probability of at most k / (n + 1), if frames are exchangeable; those of one episode are not quite.
 
     Args:
         failures: Probabilities of success of held-out failures, shape (n,); none are allowed.
         false_positive_rate: What is wanted, in (0, 1).
     """
-    ordered = np.sort(failures)[::-1]
-    rank = math.floor(false_positive_rate * (len(ordered) + 1))
-    # With too few failures for the rate, the highest is the best that can be done.
-    highest = float(ordered[max(rank, 1) - 1]) if len(ordered) else 0.0
+    highest = seldom_exceeded(failures, false_positive_rate) if len(failures) else 0.0
     # A little above it: judged in another batch the same frame comes out otherwise in the last digits.
     probability = max(_LOWEST, highest + _MARGIN * (1.0 - highest))
     passed = int(np.sum(failures > probability))

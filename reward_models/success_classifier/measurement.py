@@ -9,7 +9,7 @@ from agent.evaluation import wilson_interval
 from controllers.config import Config
 from reward_models.success_classifier.calibration import balanced_weights, negative_log_likelihood
 from reward_models.success_classifier.frames import Frames
-from reward_models.success_classifier.reward import Votes
+from reward_models.votes import Votes
 
 Array = NDArray[np.float64]
 

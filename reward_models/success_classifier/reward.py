@@ -1,7 +1,6 @@
 """The classifier as a reward: `reward=classifier reward.config.model=FILE`."""
 
 import sys
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from controllers.config import Config, InputError
 from reward_models.success_classifier.classifier import SuccessClassifier, load_classifier
+from reward_models.votes import Votes
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
 from robot_env.robot import RobotError
@@ -38,28 +38,6 @@ class ClassifierRewardConfig(Config):
             raise ValueError(f"needed {self.needed} must lie between 1 and window {self.window}")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise ValueError(f"threshold {self.threshold} must lie between 0 and 1")
-
-
-class Votes:
-    """Success when at least `needed` of the last `window` verdicts say so."""
-
-    def __init__(self, needed: int, window: int) -> None:
-        self._needed = needed
-        self._verdicts: deque[bool] = deque(maxlen=window)
-
-    def add(self, verdict: bool) -> bool:
-        """Take in a verdict and judge."""
-        self._verdicts.append(verdict)
-        return self.count >= self._needed
-
-    @property
-    def count(self) -> int:
-        """How many of the last verdicts are successes."""
-        return sum(self._verdicts)
-
-    def restart(self) -> None:
-        """Forget all verdicts."""
-        self._verdicts.clear()
 
 
 class SuccessClassifierReward:

@@ -1,14 +1,11 @@
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from controllers.config import InputError
 from reward_models.success_classifier.reward import (
     ClassifierRewardConfig,
     SuccessClassifierReward,
-    Votes,
     make_classifier_reward,
 )
 from robot_env.contracts import RestartedRewardModel
@@ -27,16 +24,6 @@ def judge(made):
         return SuccessClassifierReward(made.classifier, PAYS, STATE_NAMES, chosen)
 
     return make
-
-
-@given(verdicts=st.lists(st.booleans(), max_size=30), needed=st.integers(1, 5), more=st.integers(0, 4))
-def test_success_takes_enough_of_the_last_votes(verdicts, needed, more):
-    votes = Votes(needed, needed + more)
-    for index, verdict in enumerate(verdicts):
-        window = verdicts[max(0, index + 1 - needed - more) : index + 1]
-        assert votes.add(verdict) == (sum(window) >= needed)
-    votes.restart()
-    assert votes.count == 0
 
 
 def test_one_picture_of_success_is_not_enough(judge, observe):
