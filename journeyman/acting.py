@@ -7,6 +7,7 @@ import gymnasium
 
 from journeyman.config import RunConfig
 from journeyman.recording import episode_metadata
+from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_teleoperator
 from reward_models.success_classifier.labels import LabelFile, Verdict, user_name
 from robot_env.assisted_env import AssistedEnv
@@ -15,17 +16,20 @@ from robot_env.recorded_env import RecordedEnv
 from robot_env.teleoperator import Event
 
 
-def make_acting_env(config: RunConfig, episodes: Path) -> tuple[gymnasium.Env[Any, Any], RobotEnv]:
+def make_acting_env(
+    config: RunConfig, episodes: Path, run: RunDirectory | None
+) -> tuple[gymnasium.Env[Any, Any], RobotEnv]:
     """The environment to act in, and the robot's own inside it.
 
     Args:
         config: Says who assists, and whether is recorded.
         episodes: Folder of the recordings, unless the configuration names one.
+        run: What the actor works for; None if it is on another machine.
 
     Raises:
         InputError: The robot, the reward or the device cannot be used.
     """
-    robot_env = make_env(config)
+    robot_env = make_env(config, run=run)
     env: gymnasium.Env[Any, Any] = robot_env
     teleoperator = make_teleoperator(config, robot_env)
     if teleoperator is not None:

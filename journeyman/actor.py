@@ -37,13 +37,14 @@ def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterat
         InputError: Something in the configuration is wrong.
     """
     folder, rest = split_run(overrides)
+    directory: RunDirectory | None = None
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
         spool, episodes = directory.spool(config.actor.name), directory.episodes
     else:
         config = compose(rest)
         spool, episodes = Path("runs") / "spool" / config.actor.name, Path("runs") / "episodes"
-    env, robot_env = make_acting_env(config, episodes)
+    env, robot_env = make_acting_env(config, episodes, directory)
     actor, client = make_actor(config, env, robot_env, spool, address(config), observer)
     try:
         if not config.robot.simulated_time and not prefer_control_loop():

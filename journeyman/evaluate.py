@@ -27,7 +27,7 @@ _FAULT_RETRY_S = 1.0
 def run(options: argparse.Namespace) -> int:
     """Evaluate and print."""
     directory, config = open_run(options.overrides, "evaluate")
-    env = make_env(config)
+    env = make_env(config, run=directory)
     try:
         print(describe(evaluate_newest(config, directory, env)))
     finally:

@@ -14,6 +14,7 @@ from journeyman.wiring import check, make_learner
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
+_FILES = ("model", "goals")  # Keys of `reward.config` that name some.
 _FIXED = ("task", "algorithm", "robot", "reward", "seed")
 
 
@@ -82,9 +83,10 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         return None if path is None else str(Path(path).absolute())
 
     demonstrations, transport, reward = config.demonstrations, config.transport, config.reward
-    model = reward.config.get("model")
-    if isinstance(model, str):
-        reward = msgspec.structs.replace(reward, config={**reward.config, "model": absolute(model)})
+    files = {
+        key: absolute(path) for key, path in reward.config.items() if key in _FILES and isinstance(path, str)
+    }
+    reward = msgspec.structs.replace(reward, config={**reward.config, **files})
     return msgspec.structs.replace(
         config,
         reward=reward,

@@ -68,7 +68,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
 def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path) -> tuple[Evaluation, str]:
     """The final evaluation; its first episodes are filmed where that is possible."""
     wanted = config.evaluation.video_episodes
-    env = make_env(config, render=wanted > 0)
+    env = make_env(config, render=wanted > 0, run=directory)
     path = folder / "evaluation.mp4"
     film = Film(path, config.task.control_rate_hz)
 

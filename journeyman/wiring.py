@@ -33,6 +33,7 @@ from agent.turns import Observer
 from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
 from journeyman.run_directory import RunDirectory
+from robot_env.contracts import DemonstratedRewardModel
 from robot_env.env import RobotEnv
 from robot_env.episodes import Episode, load_demonstrations
 from robot_env.robot import RobotUnavailableError
@@ -43,11 +44,17 @@ from robot_env.teleoperator import Teleoperator
 _MEANING = ("action", "observation", "reward", "control_rate_hz")
 
 
-def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
+def make_env(config: RunConfig, render: bool = False, run: RunDirectory | None = None) -> RobotEnv:
     """The environment of a run, with the reward model that it chose.
 
+    Args:
+        config: Of the run.
+        render: Whether people watch.
+        run: Where the run is. Without, a reward that learns from demonstrations only has those of a folder that the
+            configuration names.
+
     Raises:
-        InputError: A factory does not exist or refuses its configuration.
+        InputError: A factory does not exist or refuses its configuration, or a reward the demonstrations.
     """
     module, _, name = config.robot.factory.rpartition(".")
     try:
@@ -60,6 +67,7 @@ def make_env(config: RunConfig, render: bool = False) -> RobotEnv:
         raise InputError(f"robot.factory {config.robot.factory!r} makes no environment; name one that does.")
     if config.reward.factory is not None:
         _replace_reward(env, config, config.reward.factory)
+        _let_reward_learn(env, config, demonstration_folder(config, run))
     return env
 
 
@@ -98,6 +106,24 @@ def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
     if config.robot.provenance == "twin":
         env.truth = env.reward_model
     env.reward_model = model
+
+
+def _let_reward_learn(env: RobotEnv, config: RunConfig, folder: Path | None) -> None:
+    """Show a reward that is made from demonstrations those of the run, where they are known already."""
+    if not isinstance(env.reward_model, DemonstratedRewardModel):
+        return
+    if config.demonstrations.episodes == 0:
+        raise InputError(
+            f"reward={config.reward.name} learns from demonstrations, but demonstrations.episodes is 0: give some."
+        )
+    if folder is None:
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # Of torch's default, two threads beside other load collapse.
+    try:
+        env.reward_model.learn(_load_demonstrations(folder, config, env))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def make_reward_learner(
@@ -218,7 +244,7 @@ def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Le
     torch.set_num_threads(config.learner.threads)
     # On x86 CPUs this routes float32 products to oneDNN at float32 accuracy, up to 2.5 times as fast.
     torch.set_float32_matmul_precision("medium")
-    env = make_env(config)
+    env = make_env(config, run=run)
     spec = make_spec(env)
     device = make_device(config.learner.device)
     algorithm_class, algorithm_config = load_algorithm(config.algorithm)
@@ -293,23 +319,34 @@ def task_description(config: RunConfig) -> dict[str, str]:
     return flat
 
 
-def demonstration_folder(config: RunConfig, run: RunDirectory) -> Path | None:
-    """Where the run's demonstrations are; None where it learns without."""
+def demonstration_folder(config: RunConfig, run: RunDirectory | None) -> Path | None:
+    """Where the run's demonstrations are; None where it learns without, or there is no run yet to have them."""
     if config.demonstrations.episodes == 0:
         return None
-    return Path(config.demonstrations.folder) if config.demonstrations.folder else run.demonstrations
+    if config.demonstrations.folder:
+        return Path(config.demonstrations.folder)
+    return run.demonstrations if run else None
 
 
 def read_demonstrations(
     folder: Path | None, config: RunConfig, env: RobotEnv, spec: TransitionSpec
 ) -> Records:
-    """All transitions of the demonstrations that the run uses, in order.
+    """All transitions of the demonstrations that the run uses, in order, with the rewards that the run pays.
 
     Raises:
         InputError: A file is damaged or belongs to another observation or action space.
     """
     if folder is None:
         return np.zeros(0, spec.dtype)
+    records = episode_records(_load_demonstrations(folder, config, env), spec)
+    model = env.reward_model
+    if isinstance(model, DemonstratedRewardModel):
+        following = {key: records[f"next_observation.{key}"] for key in spec.observation_keys}
+        records["reward"] = model.pay(following, records["terminated"])
+    return records
+
+
+def _load_demonstrations(folder: Path, config: RunConfig, env: RobotEnv) -> list[Episode]:
     images = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
     episodes = load_demonstrations(folder, env.state_names, env.task.action.size, images)
     wanted = config.demonstrations.episodes
@@ -320,7 +357,7 @@ def read_demonstrations(
         )
     for episode in episodes[:wanted]:
         _refuse_other_meaning(folder, episode, config.task)
-    return episode_records(episodes[:wanted], spec)
+    return episodes[:wanted]
 
 
 def _refuse_other_meaning(folder: Path, episode: Episode, task: Task) -> None:

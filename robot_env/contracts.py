@@ -1,12 +1,14 @@
 """What the environment is assembled from besides the robot: scene, camera, reward, reset."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from robot_env.episode import Episode
 
 Observation = dict[str, NDArray[Any]]
 
@@ -60,6 +62,31 @@ class RestartedRewardModel(RewardModel, Protocol):
 
     def restart(self) -> None:
         """Forget it: an episode begins. `RobotEnv.reset` calls this."""
+        ...
+
+
+@runtime_checkable
+class DemonstratedRewardModel(RestartedRewardModel, Protocol):
+    """A reward model that is made from demonstrations, and pays every step by what it sees."""
+
+    def learn(self, episodes: Sequence[Episode]) -> None:
+        """Learn from the run's demonstrations; before that nothing can be judged.
+
+        Raises:
+            InputError: They cannot be learned from.
+        """
+        ...
+
+    def pay(self, observations: Mapping[str, NDArray[Any]], done: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What steps of demonstrations earn, which were recorded with the reward of their task.
+
+        Args:
+            observations: That the N steps led to, by name, each of shape (N, ...).
+            done: Which of them are known to be the end, shape (N,).
+
+        Returns:
+            Shape (N,).
+        """
         ...
 
 

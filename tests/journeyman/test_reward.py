@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from agent.config import InputError
+from controllers.config import InputError as RobotSideInputError
 from journeyman.cli import main
 from journeyman.config import compose
 from journeyman.learner import with_absolute_paths
 from journeyman.options import read_options
 from journeyman.reward import FitOptions
-from journeyman.wiring import make_env, task_description
+from journeyman.run_directory import RunDirectory
+from journeyman.wiring import make_env, make_spec, read_demonstrations, task_description
 from reward_models.success_classifier.classifier import (
     FORMAT_VERSION,
     Card,
@@ -93,7 +95,7 @@ def test_options_that_do_not_exist_are_refused(word, message):
         (["reward", "fit", "data=absent", "out=x"], "absent is not a folder"),
         (["reward", "fit", "data=.", "out=x"], "no labels"),
         (["reward", "check", "model=absent", "data=."], "no classifier absent"),
-        (["train", "reward=oracle"], "choose from classifier, dac, task"),
+        (["train", "reward=oracle"], "choose from classifier, dac, goal_image, progress, task"),
         (["train", "reward=classifier"], "reward.config.model=FILE"),
         (["train", "reward=classifier", "reward.config.model=absent"], "no classifier"),
         (["train", "reward.factory=os.getcwd"], "cannot be called"),
@@ -146,6 +148,73 @@ def test_a_run_finds_its_classifier_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = compose(["task=reach", "reward=classifier", "reward.config.model=x.safetensors"])
     assert with_absolute_paths(config).reward.config["model"] == str(tmp_path / "x.safetensors")
+
+
+# A reward that learns from the run's demonstrations.
+
+FAST = "reward.config={state: [goal_from_ee], updates: 300, members: 2}"
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demonstrations")
+    arguments = ["task=reach", f"demonstrations.folder={folder}", "demonstrations.episodes=20"]
+    assert main(["collect", *arguments]) == 0
+    return folder
+
+
+def test_a_reward_learns_from_the_runs_demonstrations_and_pays_them(demonstrations):
+    config = compose(["task=reach", "reward=progress", FAST, f"demonstrations.folder={demonstrations}"])
+    env = make_env(config)
+    assert isinstance(env.truth, TwinReward)
+    records = read_demonstrations(demonstrations, config, env, make_spec(env))
+    ends = records["terminated"]
+    assert ends.sum() == 20
+    assert (records["reward"][ends] == 0.0).all()
+    assert ((records["reward"] >= -1.0) & (records["reward"] <= 0.0)).all()
+    before_last = np.flatnonzero(ends)[1:] - 1
+    first = np.flatnonzero(ends)[:-1] + 1
+    assert records["reward"][before_last].mean() > records["reward"][first].mean() + 0.2
+    by_task = compose(["task=reach", f"demonstrations.folder={demonstrations}"])
+    unchanged = read_demonstrations(demonstrations, by_task, make_env(by_task), make_spec(env))
+    assert set(unchanged["reward"].tolist()) == {-1.0, 0.0}
+    env.close()
+
+
+def test_a_run_shows_its_reward_its_own_demonstrations(demonstrations, tmp_path):
+    config = compose(["task=reach", "reward=progress", FAST])
+    run = RunDirectory.create(config, tmp_path)
+    run.demonstrations.symlink_to(demonstrations)
+    env = make_env(config, run=run)
+    env.reset(seed=0)
+    expert = env.scene.make_expert()
+    steps = [env.step(expert.act()) for _ in range(20)]
+    assert any(terminated for _, _, terminated, _, _ in steps)
+    env.close()
+    unlearned = make_env(config)
+    with pytest.raises(RobotSideInputError, match=r"give demonstrations\.folder"):
+        unlearned.reset(seed=0)
+    unlearned.close()
+
+
+def test_without_demonstrations_it_is_refused_before_a_run_begins(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in (
+        (["demonstrations.episodes=0"], "demonstrations.episodes is 0"),
+        (["demonstrations.folder=nowhere"], "There are no episodes"),
+        (["reward.config={state: [cube]}"], "reward.config.state names"),
+    ):
+        assert main(["train", "task=reach", "reward=progress", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["train", "task=reach", "reward=goal_image"]) == 2
+    assert "either encoder" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_run_finds_its_images_of_goals_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = compose(["task=reach", "reward=goal_image", "reward.config.goals=goals"])
+    assert with_absolute_paths(config).reward.config["goals"] == str(tmp_path / "goals")
 
 
 # From pictures to a reward.
