@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from controllers.config import InputError
+from reward_models.payment import ProgressPayment
 from reward_models.vlm.client import Image, VlmClient, VlmConfig, VlmError
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
@@ -23,6 +24,8 @@ class VlmRewardConfig(VlmConfig):
     Attributes:
         goal: What success looks like, in words: 'the cube is lifted from the table'.
         camera: Whose images are shown.
+        ask: `done`, whether the goal is reached; `progress`, how much of the way is done, which is also paid for.
+        done_from: With `progress`: so much of the way counts as yes.
         needed: So many answers in a row must be yes.
         wait: Whether a step waits for its answer. Only where time is simulated: a robot's control loop never waits, and
             is paid for the newest answer about this episode, whichever of its images that was about.
@@ -33,6 +36,8 @@ class VlmRewardConfig(VlmConfig):
 
     goal: str = ""
     camera: str = "front"
+    ask: Literal["done", "progress"] = "done"
+    done_from: float = 0.95
     needed: int = 2
     wait: bool = False
     on_failure: Literal["no_success", "stop"] = "stop"
@@ -45,12 +50,15 @@ class VlmRewardConfig(VlmConfig):
             raise ValueError("goal must say in words what success looks like")
         if self.needed < 1 or self.patience < 1:
             raise ValueError(f"needed {self.needed} and patience {self.patience} must be at least 1")
+        if not 0.0 < self.done_from <= 1.0:
+            raise ValueError(f"done_from {self.done_from} must lie in (0, 1]")
 
 
 class VlmReward:
     """Pays the task's `reward.success` once the model has said yes. Implements `RestartedRewardModel`.
 
-    Terms: `yes_in_a_row`, `answers` of this episode, `failures` of all.
+    Asked for progress, it pays that of the newest answer besides. Terms: `yes_in_a_row`, `answers` of this episode,
+    `failures` of all, `progress`.
 
     Args:
         client: Is asked.
@@ -58,7 +66,7 @@ class VlmReward:
         config: What is asked.
 
     Raises:
-        InputError: The task has no such camera, or a dense reward.
+        InputError: The task has no such camera, or its reward cannot be paid by such answers.
     """
 
     def __init__(self, client: VlmClient, task: Task, config: VlmRewardConfig) -> None:
@@ -73,6 +81,7 @@ class VlmReward:
             )
         self._client = client
         self._reward = task.reward
+        self._payment = ProgressPayment(task.reward) if config.ask == "progress" else None
         self._config = config
         self._changed = threading.Condition()
         # Guarded by it: the newest image that waits to be asked about, and what is known of this episode.
@@ -81,6 +90,7 @@ class VlmReward:
         self._episode = 0
         self._yes_in_a_row = 0
         self._answers = 0
+        self._progress = 0.0
         self._failures = self._failures_in_a_row = 0
         self._problem = ""
         self._worker: threading.Thread | None = None
@@ -91,6 +101,7 @@ class VlmReward:
             self._episode += 1
             self._waiting = None
             self._yes_in_a_row = self._answers = 0
+            self._progress = 0.0
 
     def reward(self, observation: Observation) -> Reward:
         """Show the newest image, and pay for what has been said.
@@ -116,8 +127,10 @@ class VlmReward:
                 "yes_in_a_row": float(self._yes_in_a_row),
                 "answers": float(self._answers),
                 "failures": float(self._failures),
+                "progress": self._progress,
             }
-        return Reward(self._reward.success if success else self._reward.step, success, terms)
+        unfinished = self._reward.step if self._payment is None else self._payment(terms["progress"])
+        return Reward(self._reward.success if success else unfinished, success, terms)
 
     def _heed_failures(self) -> None:
         if self._failures_in_a_row < self._config.patience:
@@ -140,19 +153,25 @@ class VlmReward:
                     continue
                 (episode, image), self._waiting = self._waiting, None
                 self._is_asking = True
-            done, problem = False, ""
+            progress, problem = 0.0, ""
             try:
-                done = self._client.is_done(self._config.goal, image)
+                progress = self._ask(image)
             except VlmError as error:
                 problem = str(error)
             except Exception as error:  # A thread that dies would leave the robot unjudged for ever.
                 problem = f"{type(error).__name__}: {error}."
             with self._changed:
                 self._is_asking = False
-                self._note(episode, done, problem)
+                self._note(episode, progress, problem)
                 self._changed.notify_all()
 
-    def _note(self, episode: int, done: bool, problem: str) -> None:
+    def _ask(self, image: Image) -> float:
+        """How much is done, from 0 to 1."""
+        if self._config.ask == "progress":
+            return self._client.progress(self._config.goal, image)
+        return float(self._client.is_done(self._config.goal, image))
+
+    def _note(self, episode: int, progress: float, problem: str) -> None:
         if problem:
             self._failures += 1
             self._failures_in_a_row += 1
@@ -163,7 +182,8 @@ class VlmReward:
             self._failures_in_a_row, self._problem = 0, ""
         if episode == self._episode:
             self._answers += not problem
-            self._yes_in_a_row = self._yes_in_a_row + 1 if done else 0
+            self._yes_in_a_row = self._yes_in_a_row + 1 if progress >= self._config.done_from else 0
+            self._progress = progress
 
 
 def make_vlm_reward(env: RobotEnv, config: Mapping[str, Any]) -> VlmReward:

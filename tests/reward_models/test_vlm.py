@@ -218,6 +218,34 @@ def test_success_is_paid_after_enough_answers_in_a_row_and_forgotten_at_a_reset(
     assert not reward.reward(observation()).success
 
 
+def test_asked_for_progress_it_pays_for_it(model):
+    answers = iter(["0", "40 %", "94", "95", "100", "50"])
+    model.answer = lambda question, images: next(answers)
+    reward = make_reward(model, ask="progress")
+    paid = [reward.reward(observation()) for _ in range(5)]
+    assert [p.value for p in paid] == pytest.approx([-1.0, -0.6, -0.06, -0.05, 0.0])
+    assert [p.success for p in paid] == [False, False, False, False, True]
+    assert "percent" in model.requests[0][1]
+    reward.restart()
+    assert reward.reward(observation()).terms["progress"] == 0.5
+
+
+def test_progress_of_the_last_episode_is_not_paid(model):
+    model.answer = lambda question, images: "90"
+    reward = make_reward(model, ask="progress")
+    assert reward.reward(observation()).value == pytest.approx(-0.1)
+    reward.restart()
+    model.answer = lambda question, images: 503
+    assert reward.reward(observation(1)).value == -1.0
+
+
+def test_a_payment_by_which_to_linger_is_worth_more_is_refused(model):
+    task = msgspec.structs.replace(TASK, reward=RewardConfig(success=1.0, step=0.0))
+    config = VlmRewardConfig(url=model.url, model="seer", goal=GOAL, ask="progress")
+    with pytest.raises(InputError, match="step < success <= 0"):
+        VlmReward(VlmClient(config), task, config)
+
+
 def test_the_control_loop_does_not_wait_for_an_answer(model):
     release, begun = threading.Event(), threading.Event()
 
@@ -233,7 +261,7 @@ def test_the_control_loop_does_not_wait_for_an_answer(model):
     begun.wait(20)
     release.set()
     deadline_s = time.monotonic() + 20
-    while not reward.reward(observation(50)).success:
+    while not reward.reward(observation(50)).success or len(model.requests) < 2:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
     # One question at a time, and always about the newest image.
