@@ -35,13 +35,37 @@ def read_episode(path: Path, *, allow_unfinished: bool = False) -> Episode:
 
     Raises:
         InputError: The file is missing, not an episode, of another version, not whole, or holds values that are
-            not finite, of the wrong shape, or actions outside [-1, 1].
+            not finite, of the wrong shape, or actions outside [-1, 1], or times that run backwards.
     """
-    source = str(path)
+    return decode_episode(str(path), read_episode_log(path), allow_unfinished=allow_unfinished)
+
+
+def read_episode_log(path: Path) -> MessageLog:
+    """The messages of an episode's file, for `decode_episode`.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
     try:
-        log = read_log(path)
+        return read_log(path)
     except OSError as error:
-        raise InputError(f"Episode {source} cannot be read: {error.strerror}; check the path.") from None
+        raise InputError(f"Episode {path} cannot be read: {error.strerror}; check the path.") from None
+
+
+def decode_episode(
+    source: str, log: MessageLog, *, allow_unfinished: bool = False, images: bool = True
+) -> Episode:
+    """The episode that a log holds. See `read_episode`.
+
+    Args:
+        source: The file, for messages.
+        log: Of that file.
+        allow_unfinished: Take it up to its last whole step; its `success` is None.
+        images: Decode them too, which takes most of the time; without, observations are `state` alone.
+
+    Raises:
+        InputError: See `read_episode`.
+    """
     metadata = _metadata(source, log)
     ended = END_RECORD in log.metadata and not log.damage
     if not ended and not allow_unfinished:
@@ -58,7 +82,7 @@ def read_episode(path: Path, *, allow_unfinished: bool = False) -> Episode:
         if end.steps != steps:
             raise InputError(f"Episode {source} holds {steps} of its {end.steps} steps; record it again.")
         success = end.success
-    episode = _episode(_Topics(source, log.messages), metadata, steps, success)
+    episode = _episode(_Topics(source, log), metadata, steps, success, images)
     _check(source, episode)
     return episode
 
@@ -67,8 +91,8 @@ def _metadata(source: str, log: MessageLog) -> EpisodeMetadata:
     """The start record; its version is looked at before anything else in it."""
     if START_RECORD not in log.metadata:
         raise InputError(
-            f"{source} is not an episode ({log.damage or f'no metadata record {START_RECORD!r}'}); give a file that "
-            "`journeyman collect` recorded."
+            f"{source} is not an episode, or damaged at its very beginning "
+            f"({log.damage or f'no metadata record {START_RECORD!r}'}); give a file that `journeyman collect` recorded."
         )
     entries = log.metadata[START_RECORD]
     version = entries.get("schema_version", "absent")
@@ -91,14 +115,24 @@ def _decoded(source: str, entries: Mapping[str, str], kind: type[_Record]) -> _R
 class _Topics:
     """The messages of an episode by topic, stacked into arrays."""
 
-    def __init__(self, source: str, messages: Mapping[str, list[LoggedMessage]]) -> None:
+    def __init__(self, source: str, log: MessageLog) -> None:
         self._source = source
-        self._messages = messages
+        self._messages = log.messages
+        # A topic that is announced and absent must be missed, or an episode would lose a camera unnoticed.
+        self._topics = dict.fromkeys((*log.messages, *log.counts))
 
     @property
     def cameras(self) -> list[str]:
         """Keys of the observed images."""
-        return [camera for camera in map(camera_of, self._messages) if camera]
+        return [camera for camera in map(camera_of, self._topics) if camera]
+
+    def one_each(self, topic: str, sequence: range, type_name: str) -> list[LoggedMessage]:
+        """The messages of a topic, which must be one for each number in `sequence`, in order."""
+        messages = self._messages.get(topic, [])
+        if [(m.type_name, m.sequence) for m in messages] != [(type_name, number) for number in sequence]:
+            numbers = f"from {sequence[0]} to {sequence[-1]}"
+            self._refuse(f"topic {topic} lacks one {type_name} for each sequence number {numbers}")
+        return messages
 
     def stack(
         self,
@@ -109,11 +143,7 @@ class _Topics:
         type_name: str | None = None,
     ) -> NDArray[Any]:
         """What `read` makes of the one message of each number in `sequence`, stacked."""
-        type_name = type_name or TYPES[topic]
-        messages = self._messages.get(topic, [])
-        if [(m.type_name, m.sequence) for m in messages] != [(type_name, number) for number in sequence]:
-            numbers = f"from {sequence[0]} to {sequence[-1]}"
-            self._refuse(f"topic {topic} lacks one {type_name} for each sequence number {numbers}")
+        messages = self.one_each(topic, sequence, type_name or TYPES[topic])
         try:
             rows = [np.asarray(read(message.content), dtype) for message in messages]
         except (ValueError, IndexError) as error:
@@ -128,7 +158,9 @@ class _Topics:
         raise InputError(f"Episode {self._source} is damaged: {what}; record it again.")
 
 
-def _episode(topics: _Topics, metadata: EpisodeMetadata, steps: int, success: bool | None) -> Episode:
+def _episode(
+    topics: _Topics, metadata: EpisodeMetadata, steps: int, success: bool | None, images: bool
+) -> Episode:
     seen, acted = range(steps + 1), range(1, steps + 1)
 
     def per_step(topic: str, dtype: Any) -> NDArray[Any]:
@@ -136,7 +168,10 @@ def _episode(topics: _Topics, metadata: EpisodeMetadata, steps: int, success: bo
 
     observations = {"state": topics.stack(STATE, seen, lambda m: m.data, np.float32)}
     for camera in topics.cameras:
-        observations[camera] = topics.stack(image_topic(camera), seen, rgb_of, np.uint8, IMAGE_TYPE)
+        topic = image_topic(camera)
+        topics.one_each(topic, seen, IMAGE_TYPE)
+        if images:
+            observations[camera] = topics.stack(topic, seen, rgb_of, np.uint8, IMAGE_TYPE)
     robot = {
         name: topics.stack(topic, seen, read, np.float64) for name, (topic, read) in ROBOT_FIELDS.items()
     }
@@ -169,6 +204,16 @@ def _check(source: str, episode: Episode) -> None:
     for step, who in enumerate(episode.provenance):
         if who not in PROVENANCES:
             refuse(source, "provenance", step, repr(str(who)), f"one of {', '.join(PROVENANCES)}")
+    backwards = np.flatnonzero(np.diff(episode.elapsed_s) < 0.0)
+    if backwards.size:
+        step, elapsed_s = int(backwards[0]) + 1, episode.elapsed_s
+        refuse(
+            source,
+            "elapsed_s",
+            step,
+            elapsed_s[step],
+            f"at least {elapsed_s[step - 1]}, as at the step before",
+        )
     early = np.flatnonzero((episode.terminated | episode.truncated)[:-1])
     if early.size:
         refuse(source, "terminated or truncated", int(early[0]), "true", "false before the last step")

@@ -7,7 +7,7 @@ Topics per observation, at the stamp of the robot's measurement: `/joint_states`
 `/current_pose`, `/current_twist`, `/wrench`, `/observation/state`, `/observation/<camera>/compressed`; per step
 also `/action`, `/reward`, `/terminated`, `/truncated`, `/intervened`, `/provenance`; at the end `/success`. The
 sequence number of a message is the step, 0 for the start. The metadata record `journeyman.episode` holds
-`EpisodeMetadata`.
+`EpisodeMetadata`. What protects which part is told in docs/episodes.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,18 @@ from pathlib import Path
 
 from controllers.config import InputError
 from robot_env.episode import Episode, EpisodeMetadata
-from robot_env.episode_reader import read_episode
+from robot_env.episode_reader import decode_episode, read_episode, read_episode_log
 from robot_env.episode_writer import EpisodeWriter
 
 __all__ = [
     "Episode",
     "EpisodeMetadata",
     "EpisodeWriter",
+    "decode_episode",
     "list_episodes",
     "load_demonstrations",
     "read_episode",
+    "read_episode_log",
 ]
 
 

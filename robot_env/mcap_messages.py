@@ -5,11 +5,12 @@ A message is built as a plain dict; `encoder` turns it into the bytes (CDR) that
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
-from mcap_ros2._dynamic import serialize_dynamic
+from mcap_ros2._dynamic import generate_dynamic, serialize_dynamic
 from numpy.typing import NDArray
 
 Message = dict[str, Any]
@@ -67,6 +68,12 @@ DEFINITIONS: dict[str, str] = {
 def encoder(type_name: str) -> Callable[[Message], bytes]:
     """The function that turns messages of `type_name` (a key of `DEFINITIONS`) into CDR bytes."""
     return serialize_dynamic(type_name, DEFINITIONS[type_name])[type_name]
+
+
+@cache
+def decoder(type_name: str) -> Callable[[bytes], Any]:
+    """The function that turns CDR bytes of `type_name` (a key of `DEFINITIONS`) into an object with its fields."""
+    return generate_dynamic(type_name, DEFINITIONS[type_name])[type_name]
 
 
 def joint_state(
@@ -130,7 +137,10 @@ def rgb_of(image: Any) -> NDArray[np.uint8]:
         ValueError: The data are no image.
     """
     data = np.frombuffer(bytes(image.data), np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:  # For example more pixels than OpenCV allows.
+        raise ValueError(f"the data are no image: {error.err}") from None
     if bgr is None:
         raise ValueError("the data are no image")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -3,20 +3,30 @@ import random
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mcap.reader import make_reader
+from mcap.writer import Writer
 from mcap_ros2.decoder import DecoderFactory
 
 from controllers.config import InputError
 from controllers.state import RobotState
 from robot_env.episode import PROVENANCES, START_RECORD
-from robot_env.episodes import EpisodeWriter, list_episodes, load_demonstrations, read_episode
+from robot_env.episodes import (
+    EpisodeWriter,
+    decode_episode,
+    list_episodes,
+    load_demonstrations,
+    read_episode,
+    read_episode_log,
+)
 from robot_env.mcap_file import MessageWriter, read_log
 
 STATE_NAMES = ("ee_position.0", "ee_position.1", "goal")
@@ -574,3 +584,148 @@ def test_provenances_are_the_ones_that_learners_know():
     from agent.transition import Provenance
 
     assert tuple(member.name.lower() for member in Provenance) == PROVENANCES
+
+
+# What MCAP's own checksums leave open.
+
+
+def test_metadata_of_a_file_without_its_end_are_protected_too(tmp_path, whole):
+    path = tmp_path / "0.mcap"
+    path.write_bytes(whole.replace(b'"fake"', b'"real"')[:-20])
+    with pytest.raises(InputError, match=r"metadata record .journeyman\.episode. does not fit"):
+        read_episode(path, allow_unfinished=True)
+
+
+def test_a_file_without_checksums_of_its_metadata_is_read(tmp_path):
+    """As earlier versions wrote it, and as other programs do."""
+    path = tmp_path / "0.mcap"
+    record(path)
+    expected = read_episode(path)
+    with path.open("rb") as source:
+        reader = make_reader(source)
+        messages, metadata = list(reader.iter_messages()), list(reader.iter_metadata())
+    with path.open("wb") as target:
+        copy_plain(target, messages, [m for m in metadata if m.name != "journeyman.counts"])
+    episode = read_episode(path)
+    assert episode.metadata == expected.metadata
+    assert episode.robot["ee_wrench"].tobytes() == expected.robot["ee_wrench"].tobytes()
+
+
+def copy_plain(target, messages, metadata, chunked=True):
+    """Write with the plain MCAP library; metadata lose their checksums."""
+    writer = Writer(target, use_chunking=chunked)
+    writer.start(profile="ros2")
+    channels = {}
+    for schema, channel, message in messages:
+        if channel.topic not in channels:
+            number = writer.register_schema(schema.name, schema.encoding, schema.data)
+            channels[channel.topic] = writer.register_channel(channel.topic, "cdr", number)
+        stamps = message.log_time, message.publish_time
+        writer.add_message(channels[channel.topic], stamps[0], message.data, stamps[1], message.sequence)
+    for one in metadata:
+        writer.add_metadata(one.name, {k: v for k, v in one.metadata.items() if k != "crc32"})
+    writer.finish()
+
+
+def test_messages_that_nothing_protects_are_not_believed(tmp_path):
+    path = tmp_path / "0.mcap"
+    record(path)
+    with path.open("rb") as source:
+        reader = make_reader(source)
+        messages, metadata = list(reader.iter_messages()), list(reader.iter_metadata())
+    with path.open("wb") as target:
+        copy_plain(target, messages, metadata, chunked=False)
+    with pytest.raises(InputError, match="outside of a chunk"):
+        read_episode(path)
+
+
+@pytest.mark.parametrize("lost", ["/observation/wrist/compressed", "/success"])
+def test_a_topic_that_is_gone_altogether_is_missed(tmp_path, lost):
+    path = tmp_path / "0.mcap"
+    record(path, images={"wrist": np.zeros((6, 8, 3), np.uint8)})
+    with path.open("rb") as source:
+        reader = make_reader(source)
+        messages = [m for m in reader.iter_messages() if m[1].topic != lost]
+        metadata = list(reader.iter_metadata())
+    with path.open("wb") as target:
+        copy_plain(target, messages, metadata)
+    with pytest.raises(InputError, match=f"topic {lost} has 0 of its"):
+        read_episode(path)
+    if lost == "/success":  # Said twice, so that nothing else is missing.
+        assert len(read_episode(path, allow_unfinished=True).actions) == 5
+    else:
+        with pytest.raises(InputError, match=f"topic {lost} lacks one"):
+            read_episode(path, allow_unfinished=True)
+
+
+def test_data_whose_end_is_not_marked_are_not_whole(tmp_path, whole):
+    """One flipped bit turns the record of the data's checksum into one that readers pass over."""
+    data_end = bytes([0x0F]) + (4).to_bytes(8, "little")
+    assert whole.count(data_end) == 1
+    (tmp_path / "0.mcap").write_bytes(whole.replace(data_end, bytes([0x1F]) + data_end[1:]))
+    with pytest.raises(InputError, match="its data have no end"):
+        read_episode(tmp_path / "0.mcap")
+
+
+def test_a_file_that_would_unpack_to_more_than_it_can_hold_is_not_unpacked(tmp_path, monkeypatch):
+    with (tmp_path / "0.mcap").open("wb") as stream:
+        writer = Writer(stream, chunk_size=2**30)
+        writer.start()
+        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data")
+        channel = writer.register_channel("/large", "cdr", schema)
+        writer.add_message(channel, 0, bytes(2**25), 0)
+        writer.finish()
+    assert (tmp_path / "0.mcap").stat().st_size < 2**14
+    monkeypatch.setattr(zstandard, "decompress", lambda *_: pytest.fail("it was unpacked"))
+    log = read_log(tmp_path / "0.mcap")
+    assert "more than a recording of this length can hold" in log.damage
+
+
+def test_messages_of_unknown_types_do_no_harm(tmp_path):
+    path = tmp_path / "0.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        schema = writer.register_schema("acme_msgs/msg/Odd", "ros2idl", b"not to be parsed")
+        writer.add_message(writer.register_channel("/odd", "cdr", schema), 5, b"anything", 5, 3)
+        writer.finish()
+    log = read_log(path)
+    assert log.messages == {"/odd": [("acme_msgs/msg/Odd", 3, 5, None)]}
+    assert log.damage == ""
+
+
+def test_time_that_runs_backwards_is_refused(tmp_path):
+    def edit(topic, step, message):
+        if (topic, step) == ("/joint_states", 3):
+            message.header.stamp.sec -= 2
+        return message
+
+    record(tmp_path / "0.mcap")
+    rewrite(tmp_path / "0.mcap", edit)
+    with pytest.raises(InputError, match="elapsed_s at step 3 is"):
+        read_episode(tmp_path / "0.mcap")
+
+
+def test_a_picture_of_absurd_size_is_refused(tmp_path):
+    """OpenCV refuses to decode it, with an error of its own kind."""
+
+    def edit(topic, step, message):
+        if topic == "/observation/wrist/compressed" and step == 1:
+            data = bytearray(bytes(message.data))
+            data[16:24] = (2**20).to_bytes(4, "big") * 2
+            data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+            message.data = bytes(data)
+        return message
+
+    record(tmp_path / "0.mcap", images={"wrist": np.zeros((6, 8, 3), np.uint8)})
+    rewrite(tmp_path / "0.mcap", edit)
+    with pytest.raises(InputError, match="/observation/wrist/compressed cannot be read"):
+        read_episode(tmp_path / "0.mcap")
+
+
+def test_an_episode_can_be_had_without_its_images(tmp_path):
+    path = tmp_path / "0.mcap"
+    record(path, images={"wrist": np.zeros((6, 8, 3), np.uint8)})
+    episode = decode_episode(str(path), read_episode_log(path), images=False)
+    assert list(episode.observations) == ["state"]
+    assert episode.actions.tobytes() == read_episode(path).actions.tobytes()
