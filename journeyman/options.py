@@ -1,4 +1,7 @@
-"""Options of the verbs that need no run: `key=value` with YAML values, as one frozen `Config`."""
+"""Options of the verbs that need no run: `key=value` with YAML values, as one frozen `Config`.
+
+What must be text is taken as it stands: a folder may be called `2026-01-31` or `-`, which YAML would not leave alone.
+"""
 
 import difflib
 from collections.abc import Sequence
@@ -28,20 +31,14 @@ def read_options(kind: type[_Options], words: Sequence[str], verb: str) -> _Opti
         key, separator, text = word.partition("=")
         if not separator or not key:
             raise InputError(f"{word!r} cannot be read by journeyman {verb}; write it as key=value.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(
-                f"The value of {word!r} cannot be read; it must be YAML, such as 0.5 or [a, b]."
-            ) from None
-        _put(plain, key, value, kind, verb)
+        _put(plain, key, text, kind, verb)
     try:
         return msgspec.convert(plain, kind, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"journeyman {verb}: {str(error).replace(' - at `$.', ' at `')}.") from None
 
 
-def _put(plain: dict[str, Any], key: str, value: Any, kind: type[msgspec.Struct], verb: str) -> None:
+def _put(plain: dict[str, Any], key: str, text: str, kind: type[msgspec.Struct], verb: str) -> None:
     """Set a key, in a part if it has a dot, known or refused with the choices."""
     name, _, rest = key.partition(".")
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
@@ -51,10 +48,19 @@ def _put(plain: dict[str, Any], key: str, value: Any, kind: type[msgspec.Struct]
         raise InputError(
             f"journeyman {verb} has no key {name!r}; choose from {', '.join(sorted(fields))}.{hint}"
         )
-    if not rest:
-        plain[name] = value
-        return
     part = fields[name]
+    if not rest:
+        plain[name] = text if part in (str, str | None) else _parsed(f"{name}={text}", text)
+        return
     if not (isinstance(part, type) and issubclass(part, msgspec.Struct)):
         raise InputError(f"{name!r} of journeyman {verb} has no parts; write {name}=value.")
-    _put(plain.setdefault(name, {}), rest, value, part, verb)
+    _put(plain.setdefault(name, {}), rest, text, part, verb)
+
+
+def _parsed(word: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(
+            f"The value of {word!r} cannot be read; it must be YAML, such as 0.5 or [a, b]."
+        ) from None

@@ -14,7 +14,7 @@ from journeyman.cli import main
 from journeyman.config import compose
 from journeyman.learner import with_absolute_paths
 from journeyman.options import read_options
-from journeyman.reward import FitOptions
+from journeyman.reward import CheckOptions, FitOptions
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec, read_demonstrations, task_description
 from reward_models.success_classifier.classifier import (
@@ -64,6 +64,13 @@ def test_options_are_read_as_yaml():
     assert (options.data, options.size, options.cameras, options.seed) == ("demos", 96, ("wrist",), 3)
     assert options.crops == {"wrist": (0, 0, 48, 64)}
     assert options.network.channels == (8, 8)
+
+
+@pytest.mark.parametrize("text", ["2026-01-31", "0001", "-", "null", "[a]", "a: b"])
+def test_what_must_be_text_is_taken_as_it_stands(text):
+    words = [f"model={text}", f"out={text}", "data=x"]
+    options = read_options(CheckOptions, words, "reward check")
+    assert (options.model, options.out) == (text, text)
 
 
 @pytest.mark.parametrize(
