@@ -14,6 +14,7 @@ _VERBS = {
     "collect": "record demonstrations of the scripted expert as MCAP episodes",
     "label": "say which frames of recorded episodes show success",
     "reward": "fit a success classifier to labelled episodes, or check one on others",
+    "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats; see docs/episodes.md",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "report": "write the report of a run again",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
@@ -58,6 +59,10 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             "action", choices=("fit", "check"), help="fit data=DIR out=FILE, check model=FILE data=DIR"
         )
         parser.add_argument("overrides", nargs="*", metavar="key=value", help="see docs/rewards.md")
+        return
+    if verb == "episodes":
+        parser.add_argument("action", help="what to do; see docs/episodes.md")
+        parser.add_argument("words", nargs="*", help="paths and key=value")
         return
     if verb == "collect":
         parser.add_argument(

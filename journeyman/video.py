@@ -23,7 +23,7 @@ class Film:
     def __init__(self, path: Path, frames_per_s: float) -> None:
         self.refused: str | None = None
         self._path = path
-        self._rate = round(frames_per_s)
+        self._rate = max(1, round(frames_per_s))
         self._container: av.container.OutputContainer | None = None
 
     def add(self, env: RobotEnv, caption: str, success: bool) -> None:
@@ -36,6 +36,10 @@ class Film:
         if frame is None:
             self.refused = "the robot has no camera for people"
             return
+        self.add_frame(frame, caption, success)
+
+    def add_frame(self, frame: NDArray[np.uint8], caption: str, success: bool) -> None:
+        """Film a picture, RGB, of even height and width, which must stay the same."""
         self._write(_captioned(frame, caption, success))
         if success:  # Let the eye rest on the end.
             for _ in range(self._rate // 2):
@@ -51,6 +55,7 @@ class Film:
 
     def _write(self, frame: NDArray[np.uint8]) -> None:
         if self._container is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._path), "w")
             self._stream = self._container.add_stream("libx264", rate=self._rate)
             self._stream.height, self._stream.width = frame.shape[:2]
