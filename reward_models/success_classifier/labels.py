@@ -79,7 +79,10 @@ class LabelFile:
     def add(self, episode: str, steps: Iterable[int], label: Verdict, who: str) -> None:
         """Append one label for each of `steps`; on disk when this returns."""
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        made = [Label(episode=episode, step=step, label=label, who=who, when=when) for step in steps]
+        self.append(Label(episode=episode, step=step, label=label, who=who, when=when) for step in steps)
+
+    def append(self, labels: Iterable[Label]) -> None:
+        """Append labels as they are; on disk when this returns."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             end = os.lseek(descriptor, 0, os.SEEK_END)
@@ -87,7 +90,7 @@ class LabelFile:
             torn = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
             if torn:
                 os.ftruncate(descriptor, os.pread(descriptor, end, 0).rfind(b"\n") + 1)
-            os.write(descriptor, b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+            os.write(descriptor, b"".join(msgspec.json.encode(one) + b"\n" for one in labels))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
