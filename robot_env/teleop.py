@@ -1,8 +1,7 @@
 """Driving an arm by hand: from what a device says to the next command. Knows no ROS, and no device."""
 
-from enum import Enum, StrEnum
-from math import hypot, inf, isfinite
-from typing import Literal, NamedTuple
+from math import hypot, inf
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,36 +9,12 @@ from numpy.typing import NDArray
 from controllers.config import Config
 from controllers.rotations import error, from_rotation_vector, multiply, normalize, rotate
 from controllers.state import PoseCommand, RobotCommand, RobotState
+from robot_env.devices.reading import Grip, GripperRequest, Reading, beyond, is_finite
 
 Array = NDArray[np.float64]
 
 # Fingers that are this near to where they should be count as being there.
 _WIDTH_TOLERANCE_M = 0.005
-
-
-class GripperRequest(StrEnum):
-    """What a button of the device asks for."""
-
-    OPEN = "open"
-    CLOSE = "close"
-    TOGGLE = "toggle"
-
-
-class Reading(NamedTuple):
-    """What a device says now.
-
-    Attributes:
-        linear: Wanted velocity x, y, z as a part of the highest, each in [-1, 1], shape (3,).
-        angular: Wanted turning about x, y, z, likewise.
-        gripper: Asked for since the reading before; None if nothing was.
-        deadman: Whether the button is held without which nothing moves; None if the device has none. Then it drives
-            only while it is moved.
-    """
-
-    linear: Array
-    angular: Array
-    gripper: GripperRequest | None = None
-    deadman: bool | None = None
 
 
 class TeleopConfig(Config):
@@ -77,22 +52,13 @@ class TeleopConfig(Config):
             )
 
 
-class _Before(Enum):
-    """What was seen of the device before it asked for motion."""
-
-    UNKNOWN = 0
-    SILENCE = 1
-    REST = 2
-
-
 class TeleopMapping:
     """From readings to targets.
 
     The target starts where the arm is, then moves from target to target: one made of each measurement would creep,
     because an arm never stands exactly where it was told to.
 
-    Motion begins with an act of the hand: a deadman that is held from the start, or was held while device or robot were
-    gone, must be released first.
+    Motion begins with an act of the hand: see `Grip`.
 
     Args:
         config: See there.
@@ -102,12 +68,12 @@ class TeleopMapping:
     def __init__(self, config: TeleopConfig, max_gripper_width_m: float) -> None:
         self._config = config
         self._max_width_m = max_gripper_width_m
-        self._before = _Before.SILENCE
+        self._grip = Grip(config.linger_s)
         # Position and quaternion; None while the arm is let go.
         self._target: tuple[Array, Array] | None = None
         self._width_m: float | None = None
         self._measured_width_m = 0.0
-        self._now_s = self._moved_s = -inf
+        self._now_s = -inf
 
     def next_command(self, reading: Reading | None, state: RobotState, now_s: float) -> PoseCommand | None:
         """What the arm is told now.
@@ -122,18 +88,16 @@ class TeleopMapping:
         """
         step_s = min(max(now_s - self._now_s, 0.0), self._config.longest_step_s)
         self._now_s = now_s
-        if reading is None or not _is_finite(reading):
-            self._let_go(_Before.SILENCE)
+        if reading is None or not is_finite(reading):
+            self._grip.silence()
+            self._target = None
             return None
-        linear, angular = (_without(self._config.dead_zone, v) for v in (reading.linear, reading.angular))
-        if linear.any() or angular.any() or reading.gripper is not None:
-            self._moved_s = now_s
-        if not self._is_held(reading):
-            self._let_go(_Before.REST)
+        linear, angular = (beyond(self._config.dead_zone, v) for v in (reading.linear, reading.angular))
+        is_moved = bool(linear.any() or angular.any() or reading.gripper is not None)
+        if not self._grip.update(is_moved, reading.deadman, now_s):
+            self._target = None
             return None
         if self._target is None:
-            if not self._may_begin(reading):
-                return None
             self._begin(state)
             step_s = 0.0
         self._target = self._leashed(*self._advanced(linear * step_s, angular * step_s), state)
@@ -146,20 +110,8 @@ class TeleopMapping:
 
     def restart(self) -> None:
         """The robot was gone: nothing moves before the hand has let go."""
-        self._let_go(_Before.UNKNOWN)
-
-    def _let_go(self, before: _Before) -> None:
-        self._before, self._target = before, None
-
-    def _is_held(self, reading: Reading) -> bool:
-        if reading.deadman is not None:
-            return reading.deadman
-        linger_s = 0.0 if self._target is None else self._config.linger_s
-        return 0.0 <= self._now_s - self._moved_s <= linger_s  # A simulation's clock may be set back.
-
-    def _may_begin(self, reading: Reading) -> bool:
-        # For a device without a deadman, silence is rest: some speak only while they are moved.
-        return self._before is _Before.REST or (self._before is _Before.SILENCE and reading.deadman is None)
+        self._grip.restart()
+        self._target = None
 
     def _begin(self, state: RobotState) -> None:
         self._target = state.ee_position_m, state.ee_quaternion_xyzw
@@ -208,14 +160,3 @@ class TeleopMapping:
                 from_rotation_vector(turned * (leash_rad / angle)), state.ee_quaternion_xyzw
             )
         return position, normalize(quaternion)
-
-
-def _without(dead_zone: float, deflection: Array) -> Array:
-    """Deflection beyond the dead zone, from 0; no longer than 1, so that diagonals are not faster."""
-    clipped = np.clip(deflection, -1.0, 1.0)
-    beyond = np.sign(clipped) * np.maximum(np.abs(clipped) - dead_zone, 0.0) / (1.0 - dead_zone)
-    return beyond / max(1.0, hypot(*beyond.tolist()))
-
-
-def _is_finite(reading: Reading) -> bool:
-    return all(map(isfinite, [*reading.linear.tolist(), *reading.angular.tolist()]))

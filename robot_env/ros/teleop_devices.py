@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import InputError
+from robot_env.devices.reading import GripperRequest, Reading
 from robot_env.ros.messages import MessageError, stamp_ns_of, twist_of
 from robot_env.ros.ros_clock import FUTURE_S, RosClock
 from robot_env.ros.runtime import Inbox
-from robot_env.teleop import GripperRequest, Reading
 
 Array = NDArray[np.float64]
 

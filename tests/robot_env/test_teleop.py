@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from controllers.rotations import error, from_rotation_vector, multiply, rotate
 from controllers.state import JointCommand, PoseCommand, RobotState
-from robot_env.teleop import GripperRequest, Reading, TeleopConfig, TeleopMapping
+from robot_env.devices.reading import GripperRequest, Reading
+from robot_env.teleop import TeleopConfig, TeleopMapping
 
 DOWN = np.array((1.0, 0.0, 0.0, 0.0))
 HERE_M = np.array((0.5, 0.1, 0.3))

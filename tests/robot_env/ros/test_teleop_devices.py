@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from controllers.config import InputError
-from robot_env.teleop import GripperRequest
+from robot_env.devices.reading import GripperRequest
 
 pytestmark = pytest.mark.ros
 

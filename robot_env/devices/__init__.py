@@ -1,0 +1,1 @@
+"""What a person drives by, each behind the `Teleoperator` protocol. One file per device."""
