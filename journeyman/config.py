@@ -72,11 +72,13 @@ class DeviceConfig(Config):
         name: For people and recordings.
         factory: Dotted path of a function `(env, config) -> Teleoperator`; null where nobody drives.
         config: Parameters of the device, read strictly by the factory.
+        person: Whether somebody holds it: then simulated time must run as fast as real time.
     """
 
     name: str = "none"
     factory: str | None = None
     config: dict[str, Any] = {}
+    person: bool = True
 
 
 class DemonstrationConfig(Config):

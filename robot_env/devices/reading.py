@@ -90,7 +90,7 @@ class Grip:
         """
         if is_moved:
             self._moved_s = now_s
-        if not self._is_held(deadman, now_s):
+        if not self._is_held(is_moved, deadman, now_s):
             self._let_go(_Before.REST)
         elif not self.is_on:
             self.is_on = self._may_begin(deadman)
@@ -107,11 +107,12 @@ class Grip:
     def _let_go(self, before: _Before) -> None:
         self._before, self.is_on = before, False
 
-    def _is_held(self, deadman: bool | None, now_s: float) -> bool:
+    def _is_held(self, is_moved: bool, deadman: bool | None, now_s: float) -> bool:
         if deadman is not None:
             return deadman
-        linger_s = self._linger_s if self.is_on else 0.0
-        return 0.0 <= now_s - self._moved_s <= linger_s  # A simulation's clock may be set back.
+        if not self.is_on:
+            return is_moved
+        return 0.0 <= now_s - self._moved_s <= self._linger_s  # A simulation's clock may be set back.
 
     def _may_begin(self, deadman: bool | None) -> bool:
         # For a device without a deadman, silence is rest: some speak only while they are moved.
