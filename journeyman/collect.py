@@ -1,96 +1,154 @@
-"""`journeyman collect`: record demonstrations as MCAP episodes."""
+"""`journeyman collect`: record demonstrations as MCAP episodes, by hand or by a script."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
+import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from agent.config import InputError
-from journeyman.config import RunConfig, compose
-from journeyman.lapses import record_mixed
-from journeyman.recording import demonstrator, episode_metadata, episode_path, make_folder
-from journeyman.wiring import make_env
-from robot_env.env import RobotEnv
-from robot_env.episodes import EpisodeWriter, list_episodes
-from sim.scene import TwinScene
+from agent.config import Config, InputError
+from journeyman.config import DeviceConfig, RunConfig, compose
+from journeyman.options import read_options
+from journeyman.recording import (
+    Recipe,
+    demonstrator,
+    make_folder,
+    missing_numbers,
+    record_missing,
+)
+from journeyman.wiring import make_env, make_teleoperator
+from robot_env.assisted_env import AssistedEnv
+from robot_env.episodes import list_episodes
 
 DEMONSTRATION_SEED = 2_000_000
+MIXED_SEED = 3_000_000
 _MAX_ATTEMPTS_PER_EPISODE = 5
+_LINGER_STEPS = 5
+# Short for what everybody changes.
+_ALIASES = {"episodes": "demonstrations.episodes", "folder": "demonstrations.folder"}
+
+
+class CollectOptions(Config):
+    """What only a session of recording has.
+
+    Attributes:
+        view: Where a person sees what the robot sees.
+        keep_failures: Whether failures are kept among the episodes, and count; otherwise those of a person go to a
+            folder beside them, and those of a script are recorded again.
+        time_limit_s: Longest episode of a person; a script has the task's.
+    """
+
+    view: Literal["auto", "terminal", "window", "none"] = "auto"
+    keep_failures: bool = False
+    time_limit_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves no time."""
+        if not 0.0 < self.time_limit_s < float("inf"):
+            raise ValueError(f"time_limit_s {self.time_limit_s} must be positive and finite")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record `demonstrations.episodes` successful episodes, or mixed ones, into `demonstrations.folder`."""
-    config = compose(options.overrides)
-    folder = Path(
-        config.demonstrations.folder or f"{'mixed' if options.mixed else 'demos'}/{config.task.name}"
-    )
+    """Record until `demonstrations.folder` holds `demonstrations.episodes`; what is there counts."""
+    own = [word for word in options.overrides if word.partition("=")[0] in CollectOptions.__struct_fields__]
+    chosen = read_options(CollectOptions, own, "collect")
+    config = compose([_unshortened(word) for word in options.overrides if word not in own])
+    kind = "mixed" if options.mixed else "demos"
+    folder = Path(config.demonstrations.folder or f"{kind}/{config.task.name}")
+    episodes = config.demonstrations.episodes
     if options.mixed:
-        record_mixed(config, folder, config.demonstrations.episodes)
+        record_mixed(config, folder, episodes)
+    elif config.device.factory is None:
+        record_demonstrations(config, folder, episodes, chosen.keep_failures)
+    elif config.device.person:
+        from journeyman.session import record_by_hand  # Draws.
+
+        record_by_hand(config, folder, episodes, chosen)
     else:
-        record_demonstrations(config, folder, config.demonstrations.episodes)
+        _record(config, folder, episodes, _recipe(config, config.device.name, chosen.keep_failures))
     print(f"{len(list_episodes(folder))} episodes in {folder}")
     return 0
 
 
-def record_demonstrations(config: RunConfig, folder: Path, episodes: int) -> None:
+def record_demonstrations(
+    config: RunConfig, folder: Path, episodes: int, keep_failures: bool = False
+) -> None:
     """Let the task's scripted expert act until `folder` holds `episodes` successes; what is there counts.
-
-    Noise on the expert's actions spreads the demonstrations around its path, so that the critic learns what
-    happens beside it.
 
     Raises:
         InputError: The folder cannot be written, or the expert does not succeed.
     """
+    _record(_by_expert(config), folder, episodes, _recipe(config, "scripted expert", keep_failures))
+
+
+def record_mixed(config: RunConfig, folder: Path, episodes: int) -> None:
+    """Record successes and failures of many kinds until `folder` holds `episodes`; what is there counts.
+
+    Every frame's reward is the twin's own knowledge, also in the steps after success. Such episodes
+    are for `journeyman label`, not for learning: they do not end at success.
+
+    Raises:
+        InputError: The folder cannot be written, or the robot has no scripted expert or no cameras.
+    """
+    if not config.task.cameras:
+        raise InputError(
+            f"Task {config.task.name!r} has no cameras, so there is nothing to label; give some, such as "
+            "task.cameras='{front: {width: 64, height: 64}}'."
+        )
+    recipe = Recipe(
+        operator="scripted expert with lapses",
+        seed=lambda number, _: MIXED_SEED + 100_000 * config.seed + number,
+        keep_failures=True,
+        linger_steps=_LINGER_STEPS,
+        provenance="twin",
+    )
+    _record(_by_expert(config, lapses=True), folder, episodes, recipe)
+
+
+def _by_expert(config: RunConfig, lapses: bool = False) -> RunConfig:
+    """The same configuration, driven by the scripted expert."""
+    device = DeviceConfig(
+        name="expert",
+        factory="sim.experts.make_expert",
+        config={"noise": config.demonstrations.noise, "lapses": lapses},
+        person=False,
+    )
+    return msgspec.structs.replace(config, device=device)
+
+
+def _recipe(config: RunConfig, operator: str, keep_failures: bool) -> Recipe:
+    return Recipe(
+        operator=operator,
+        seed=lambda number, attempt: DEMONSTRATION_SEED + 1000 * config.seed + number + 100_000 * attempt,
+        attempts=_MAX_ATTEMPTS_PER_EPISODE,
+        keep_failures=keep_failures,
+    )
+
+
+def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe) -> None:
+    """Record what is missing, with a bar in a terminal and a line per episode elsewhere."""
     make_folder(folder)
-    missing = [number for number in range(episodes) if not episode_path(folder, number).exists()]
+    missing = missing_numbers(folder, episodes)
     if not missing:
         return
-    env = make_env(demonstrator(config))
-    if not isinstance(env.scene, TwinScene):
-        raise InputError(
-            f"Robot {config.robot.name!r} has no scripted expert: only the twin knows where everything is; give "
-            "recorded episodes as demonstrations.folder, or set demonstrations.episodes=0."
-        )
+    config = demonstrator(config)
+    robot_env = make_env(config)
+    teleoperator = make_teleoperator(config, robot_env)
+    assert teleoperator is not None  # Whoever calls this has chosen one.
+    env = AssistedEnv(robot_env, teleoperator)
+    console = Console(stderr=True)
     try:
-        console = Console(stderr=True)
-        for number in track(missing, f"{config.task.name}: scripted demonstrations", console=console):
-            _record_success(env, env.scene, config, folder, number)
+        paths = record_missing(env, config, folder, missing, recipe)
+        for path in track(paths, f"{config.task.name}: {recipe.operator}", len(missing), console=console):
+            if not sys.stdout.isatty():
+                print(f"{path.name} is finished.", flush=True)
     finally:
         env.close()
 
 
-def _record_success(env: RobotEnv, scene: TwinScene, config: RunConfig, folder: Path, number: int) -> None:
-    """One successful episode; failures are discarded and tried again from another start."""
-    for attempt in range(_MAX_ATTEMPTS_PER_EPISODE):
-        seed = DEMONSTRATION_SEED + 1000 * config.seed + number + 100_000 * attempt
-        if _record(env, scene, config, episode_path(folder, number), seed):
-            return
-    raise InputError(
-        f"The scripted expert of {config.task.name!r} failed {_MAX_ATTEMPTS_PER_EPISODE} times in a row with "
-        f"demonstrations.noise={config.demonstrations.noise}: choose less noise."
-    )
-
-
-def _record(env: RobotEnv, scene: TwinScene, config: RunConfig, path: Path, seed: int) -> bool:
-    """Record one episode; keep it if it succeeds."""
-    rng = np.random.default_rng(seed)
-    observation, _ = env.reset(seed=seed)
-    expert = scene.make_expert()
-    writer = EpisodeWriter(path, **episode_metadata(env, config, seed))
-    writer.start(observation, env.robot.observe())
-    done, info = False, dict[str, Any]()
-    while not done:
-        action = expert.act()
-        noisy = np.clip(action + rng.normal(0.0, config.demonstrations.noise, action.shape), -1, 1)
-        observation, reward, terminated, truncated, info = env.step(noisy.astype(np.float32))
-        executed = info["executed_action"]
-        writer.step(executed, float(reward), observation, terminated, truncated, env.robot.observe())
-        done = terminated or truncated
-    if info["success"]:
-        writer.finish(success=True)
-    else:
-        writer.discard()
-    return bool(info["success"])
+def _unshortened(word: str) -> str:
+    key, equals, value = word.partition("=")
+    return f"{_ALIASES.get(key, key)}{equals}{value}"

@@ -1,14 +1,125 @@
-"""What recording episodes of the scripted expert needs, whatever is recorded."""
+"""What recording episodes needs, whoever acts."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from agent.config import InputError
 from journeyman.config import RunConfig
 from journeyman.wiring import judged_by_task
+from robot_env.assisted_env import AssistedEnv
+from robot_env.contracts import Observation
 from robot_env.env import RobotEnv
+from robot_env.episode_writer import EpisodeWriter
+
+
+class Recipe(NamedTuple):
+    """How episodes are recorded that need nobody.
+
+    Attributes:
+        operator: Who acts, for the metadata.
+        seed: Of a number and an attempt, of the reset.
+        attempts: So many failures in a row are discarded; then it is given up.
+        keep_failures: Whether a failure is an episode like any other.
+        linger_steps: Go on for so long after success.
+        provenance: What the steps are marked with.
+    """
+
+    operator: str
+    seed: Callable[[int, int], int]
+    attempts: int = 1
+    keep_failures: bool = False
+    linger_steps: int = 0
+    provenance: str = "demonstration"
+
+
+def record_missing(
+    env: AssistedEnv, config: RunConfig, folder: Path, numbers: list[int], recipe: Recipe
+) -> Iterator[Path]:
+    """Record episodes of these numbers; gives the path of each once it is whole.
+
+    Raises:
+        InputError: One failed too often.
+    """
+    for number in numbers:
+        path = episode_path(folder, number)
+        if not any(
+            _attempt(env, config, path, number, attempt, recipe) for attempt in range(recipe.attempts)
+        ):
+            raise InputError(
+                f"The {recipe.operator} of {config.task.name!r} failed {recipe.attempts} times in a row; choose less "
+                "noise, or something better to record."
+            )
+        yield path
+
+
+def _attempt(
+    env: AssistedEnv, config: RunConfig, path: Path, number: int, attempt: int, recipe: Recipe
+) -> bool:
+    seed = recipe.seed(number, attempt)
+    observation, _ = env.reset(seed=seed)
+    metadata = episode_metadata(env.robot_env, config, seed)
+    metadata |= {"operator": recipe.operator, "provenance": recipe.provenance}
+    writer = EpisodeWriter(path, **metadata)
+    success = False
+    for info in recorded_steps(env, writer, observation, recipe.linger_steps):
+        success = success or info["success"]
+    keep = success or recipe.keep_failures
+    if keep:
+        writer.finish(success)
+    else:
+        writer.discard()
+    return keep
+
+
+def recorded_steps(
+    env: AssistedEnv,
+    writer: EpisodeWriter,
+    observation: Observation,
+    linger_steps: int = 0,
+    by_person: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Let whoever holds the device act, and record it, until the episode ends. Gives `info` of every step.
+
+    While no hand is on the device the arm rests, and the gripper stays as it was last told to be.
+
+    Args:
+        env: After its reset.
+        writer: Is started here; to finish or discard it is the caller's.
+        observation: What is seen now.
+        linger_steps: Go on for so long after success; then the episode has no termination.
+        by_person: Whether the steps of a hand are a person's.
+    """
+    robot_env = env.robot_env
+    rest = robot_env.action_at_rest(robot_env.state)
+    arm = len(rest) - robot_env.task.action.gripper
+    writer.start(observation, robot_env.state)
+    left, is_over, step = linger_steps, False, 0
+    while not is_over:
+        observation, reward, terminated, truncated, info = env.step(rest)
+        step += 1
+        left -= terminated or left < linger_steps
+        is_over = left < 0 or truncated or step == robot_env.task.episode_steps
+        ends = terminated and not linger_steps
+        writer.step(
+            info["executed_action"],
+            float(reward),
+            observation,
+            ends,
+            is_over and not ends,
+            robot_env.state,
+            intervened=by_person and info["intervened"],
+        )
+        rest = np.append(np.zeros(arm, np.float32), info["executed_action"][arm:])
+        yield info
+
+
+def missing_numbers(folder: Path, episodes: int) -> list[int]:
+    """The numbers of `episodes` that `folder` does not hold yet."""
+    return [number for number in range(episodes) if not episode_path(folder, number).exists()]
 
 
 def make_folder(folder: Path) -> None:

@@ -87,6 +87,15 @@ def make_teleoperator(config: RunConfig, env: RobotEnv) -> Teleoperator | None:
     return cast(Teleoperator, teleoperator)
 
 
+def at_the_pace_of_a_hand(config: RunConfig) -> RunConfig:
+    """The same configuration, in which simulated time is no faster than the person who drives."""
+    robot, device = config.robot, config.device
+    if device.factory is None or not device.person or not robot.simulated_time:
+        return config
+    robot = msgspec.structs.replace(robot, config={**robot.config, "realtime": True}, simulated_time=False)
+    return msgspec.structs.replace(config, robot=robot)
+
+
 def _load_factory(path: str, key: str, *arguments: object) -> Any:
     """The function that `key` names by its path; one that takes `arguments`."""
     factory = load_attribute(path, f"{key} {path!r}")

@@ -34,6 +34,7 @@ class AssistedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         self._connected = False
         self._unaided = False
         self._last_action: Action = np.zeros(env.task.action.size, np.float32)
+        self._first_action: Action | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -57,7 +58,22 @@ class AssistedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         self._last_action = self.robot_env.action_at_rest(state)
         info |= self._said()
         self.teleoperator.restart(state)
+        self._first_action = None
         return observation, info
+
+    def wait_for_hand(self) -> tuple[Observation, bool, tuple[Event, ...]]:
+        """Look once, between `reset` and the first `step`, whether the person begins; what is wanted is done by `step`.
+
+        Returns:
+            What is seen now, from which the episode begins if it does; whether a hand is on the device; and what was
+            said, which is about nothing that is going on.
+
+        Raises:
+            RobotError: See `RobotEnv`; also if the device is gone.
+        """
+        observation = self.robot_env.begin()
+        self._first_action = self._human_action()
+        return observation, self._first_action is not None, self.teleoperator.get_events()
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Do one control period; see the class.
@@ -65,7 +81,7 @@ class AssistedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         Raises:
             RobotError: See `RobotEnv`; also if the device is gone. Then the robot was stopped.
         """
-        human = None if self._unaided else self._human_action()
+        human = None if self._unaided else self._wanted()
         observation, reward, terminated, truncated, info = self.env.step(action if human is None else human)
         self._last_action = info["executed_action"]
         info["intervened"] = human is not None
@@ -85,8 +101,14 @@ class AssistedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
 
     def close(self) -> None:
         """Stop the robot and let go of the device."""
-        self.env.close()
-        self.teleoperator.disconnect()
+        try:
+            self.env.close()
+        finally:
+            self.teleoperator.disconnect()
+
+    def _wanted(self) -> Action | None:
+        first, self._first_action = self._first_action, None
+        return self._human_action() if first is None else first
 
     def _human_action(self) -> Action | None:
         try:

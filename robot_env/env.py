@@ -149,11 +149,19 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         for model in (self.reward_model, self.truth):
             if isinstance(model, RestartedRewardModel):
                 model.restart()
+        return self.begin(), {}
+
+    def begin(self) -> Observation:
+        """Begin the episode from here, for who waits between `reset` and the first `step`: with a fresh observation.
+
+        Raises:
+            RobotError: See `reset`.
+        """
         self._state = self.robot.observe()
         self._held_quaternion = self._state.ee_quaternion_xyzw
         self._held_width_m = self._state.gripper_width_m
         self.rate.restart()
-        return self._observation(self._state), {}
+        return self._observation(self._state)
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Do one control period. See the class for `info`.

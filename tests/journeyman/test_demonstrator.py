@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import InputError
+from controllers.config import InputError
 from journeyman.collect import record_demonstrations
 from journeyman.config import compose
 from robot_env.episodes import list_episodes

@@ -4,45 +4,13 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agent.config import InputError
-from journeyman.collect import record_demonstrations
+from controllers.config import InputError
+from journeyman.collect import record_demonstrations, record_mixed
 from journeyman.config import compose
-from journeyman.lapses import LapsingExpert, record_mixed
 from robot_env.episodes import list_episodes, read_episode
 
 SMALL = ["task=lift_cube", "task.cameras={front: {width: 16, height: 12}}"]
-
-
-class Steady:
-    """Always does the same."""
-
-    def act(self):
-        return np.array([0.5, -0.5, 0.0, 1.0], np.float32)
-
-
-@given(chance=st.floats(0, 1), noise=st.floats(0, 3), seed=st.integers(0, 99))
-def test_a_lapsing_expert_stays_within_the_actions(chance, noise, seed):
-    expert = LapsingExpert(Steady(), noise, chance, np.random.default_rng(seed))
-    for _ in range(20):
-        action = expert.act()
-        assert action.dtype == np.float32
-        assert (np.abs(action) <= 1.0).all()
-
-
-def test_without_lapses_and_noise_it_is_the_expert():
-    expert = LapsingExpert(Steady(), 0.0, 0.0, np.random.default_rng(0))
-    assert all((expert.act() == Steady().act()).all() for _ in range(20))
-
-
-def test_a_lapse_lasts_some_steps_of_one_action():
-    expert = LapsingExpert(Steady(), 0.0, 0.3, np.random.default_rng(0))
-    actions = [tuple(expert.act()) for _ in range(300)]
-    lapses = {action: actions.count(action) for action in set(actions) - {tuple(Steady().act())}}
-    assert len(lapses) > 10
-    assert 1 <= min(lapses.values()) <= max(lapses.values()) <= 6
 
 
 @pytest.fixture(scope="module")
