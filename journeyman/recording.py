@@ -65,7 +65,7 @@ def _attempt(
     metadata |= {"operator": recipe.operator, "provenance": recipe.provenance}
     writer = EpisodeWriter(path, **metadata)
     success = False
-    for info in recorded_steps(env, writer, observation, recipe.linger_steps):
+    for _, info in recorded_steps(env, writer, observation, recipe.linger_steps):
         success = success or info["success"]
     keep = success or recipe.keep_failures
     if keep:
@@ -81,8 +81,8 @@ def recorded_steps(
     observation: Observation,
     linger_steps: int = 0,
     by_person: bool = False,
-) -> Iterator[dict[str, Any]]:
-    """Let whoever holds the device act, and record it, until the episode ends. Gives `info` of every step.
+) -> Iterator[tuple[Observation, dict[str, Any]]]:
+    """Let whoever holds the device act, and record it, until the episode ends. Gives observation and `info` per step.
 
     While no hand is on the device the arm rests, and the gripper stays as it was last told to be.
 
@@ -114,7 +114,7 @@ def recorded_steps(
             intervened=by_person and info["intervened"],
         )
         rest = np.append(np.zeros(arm, np.float32), info["executed_action"][arm:])
-        yield info
+        yield observation, info
 
 
 def missing_numbers(folder: Path, episodes: int) -> list[int]:

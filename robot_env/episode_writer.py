@@ -183,8 +183,12 @@ class EpisodeWriter:
         messages.end_chunk()
         self._ended = bool(terminated or truncated)
 
-    def finish(self, success: bool) -> None:
+    def finish(self, success: bool, path: Path | None = None) -> None:
         """Make the episode whole: afterwards `path` is on disk, whatever happens.
+
+        Args:
+            success: Whether the task was done.
+            path: Another name than the announced one, in a folder that exists on the same disk.
 
         Raises:
             InputError: A file of that name has appeared meanwhile; the recording stays in the partial file.
@@ -197,6 +201,7 @@ class EpisodeWriter:
         messages.add_metadata(END_RECORD, _as_strings(EpisodeEnd(success=bool(success), steps=self._steps)))
         messages.finish()
         self._closed = True
+        self._path = path or self._path
         self._refuse_overwriting()
         os.replace(self._partial, self._path)
         _sync_folder(self._path.parent)

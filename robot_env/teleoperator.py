@@ -3,8 +3,9 @@
 The names are those of LeRobot's `Teleoperator`: `connect`, `get_action`, `disconnect`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,4 +66,14 @@ class Teleoperator(Protocol):
 
     def disconnect(self) -> None:
         """Close the device; idempotent."""
+        ...
+
+
+@runtime_checkable
+class ExplainedTeleoperator(Teleoperator, Protocol):
+    """One that says what its keys and buttons do."""
+
+    @property
+    def help(self) -> Mapping[str, str]:
+        """Key or button -> what it does, in a word or two, in the order to be shown."""
         ...

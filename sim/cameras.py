@@ -43,6 +43,9 @@ TRAINING = RenderProfile(shadows=False, fog=False, samples=0, facets=12)
 VIDEO = RenderProfile(shadows=True, fog=True, samples=4, facets=32)
 
 
+_SPECTATOR_SIZE = (160, 120)
+
+
 class Studio:
     """Renders one twin. Cameras of the same size and profile share a canvas.
 
@@ -107,6 +110,16 @@ class TwinCamera:
     def read(self) -> NDArray[np.uint8]:
         """The scene as it is now, RGB, shape (height, width, 3)."""
         return self._studio.render(self._id, *self._size, self._profile)
+
+
+def spectator_cameras(model: mujoco.MjModel, data: mujoco.MjData, is_grasping: bool) -> dict[str, TwinCamera]:
+    """Cameras by name, small and fast, for somebody who drives the twin of a task that has none.
+
+    Two directions tell the depth that one picture lacks; what is grasped is best seen from the hand.
+    """
+    studio = Studio(model, data)
+    names = ("front", "wrist" if is_grasping else "video")
+    return {name: TwinCamera(studio, name, *_SPECTATOR_SIZE, TRAINING) for name in names}
 
 
 class _Canvas:

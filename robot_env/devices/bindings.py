@@ -13,6 +13,14 @@ from robot_env.teleoperator import Event
 DEADMAN = "deadman"
 NOTHING = "none"
 _GRIPPER = {"open": GripperRequest.OPEN, "close": GripperRequest.CLOSE, "toggle": GripperRequest.TOGGLE}
+_WAYS = {
+    "x": "away/back",
+    "y": "arm's left/right",
+    "z": "up/down",
+    "roll": "roll",
+    "pitch": "pitch",
+    "yaw": "turn",
+}
 _DIRECTIONS = {
     f"{sign}{name}": value * np.eye(6)[axis]
     for axis, name in enumerate(AXES)
@@ -45,6 +53,7 @@ class Bindings(Generic[Key]):
         self.gripper: dict[Key, GripperRequest] = {}
         self.events: dict[Key, Event] = {}
         deadman = set()
+        self._words = dict(words)
         known = {*_GRIPPER, *Event, DEADMAN, NOTHING, *(_DIRECTIONS if turns else ())}
         for key, word in words.items():
             if word not in known:
@@ -60,6 +69,19 @@ class Bindings(Generic[Key]):
             elif word != NOTHING:
                 self.events[key] = Event(word)
         self.deadman = frozenset(deadman)
+
+    @property
+    def help(self) -> dict[str, str]:
+        """Keys -> what they do, for people; the two keys of an axis stand together."""
+        found = {}
+        for name, way in _WAYS.items():
+            keys = [str(k) for sign in "+-" for k, word in self._words.items() if word == f"{sign}{name}"]
+            if keys:
+                found["/".join(keys)] = way
+        for key, word in self._words.items():
+            if word != NOTHING and word not in _DIRECTIONS:
+                found[str(key)] = f"{word} gripper" if word in _GRIPPER else word
+        return found
 
     def request(self, pressed: Iterable[Key]) -> GripperRequest | None:
         """What the last of these presses asks of the gripper."""

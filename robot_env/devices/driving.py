@@ -60,10 +60,12 @@ class Device(Protocol):
     Attributes:
         name: For messages, such as "the gamepad".
         hint: What a person does where it is silent, to end a sentence with.
+        help: Key or button -> what it does; those that move are grouped as `w/s`.
     """
 
     name: str
     hint: str
+    help: Mapping[str, str]
 
     def open(self) -> None:
         """Begin to listen; does nothing where it is open.
@@ -116,6 +118,11 @@ class ReadingTeleoperator:
         self._grip = Grip(config.linger_s)
         self._gripper = 0.0
         self._start_quaternion = np.array((0.0, 0.0, 0.0, 1.0))
+
+    @property
+    def help(self) -> Mapping[str, str]:
+        """What keys and buttons do."""
+        return self._device.help
 
     def connect(self) -> None:
         """Open the device."""

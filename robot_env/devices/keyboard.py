@@ -81,6 +81,7 @@ class Keyboard:
     ) -> None:
         self._config = config
         self._bindings: Bindings[str] = Bindings(config.keys, "device.config.keys")
+        self.help: Mapping[str, str] = self._bindings.help
         self._source = source
         self._now_s = now_s
         self._seen_s: dict[str, float] = {}
