@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from robot_env.devices.terminal import TERMINAL_VARIABLE, terminal_here
 from robot_env.program import when_signalled
 
 
@@ -31,10 +32,15 @@ def when_input_ends(stop: Callable[[], None]) -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """For child processes: this very package, whatever folders the user's directory holds; one thread each."""
+    """For child processes: this very package, whatever folders the user's directory holds; one thread each.
+
+    They have no terminal of their own; a keyboard is read from that of the person who started this one.
+    """
     package = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
+    terminal = terminal_here()
+    keys = {TERMINAL_VARIABLE: terminal} if terminal else {}
+    return {"OMP_NUM_THREADS": "1", **os.environ, **keys, "PYTHONSAFEPATH": "1", "PYTHONPATH": path}
 
 
 def yield_to_control_loop() -> None:

@@ -18,6 +18,7 @@ from journeyman.live import LiveView
 from journeyman.process import child_environment
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
+from robot_env.devices.terminal import TerminalState, terminal_here
 
 _MAX_RESTARTS = 5
 _STOP_TIMEOUT_S = 30.0
@@ -53,12 +54,14 @@ class _Child:
     verb: str
     command: list[str]
     log: Path
+    terminal: TerminalState
     restarts_s: list[float] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, or start again."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.terminal.restore()  # One that was killed while it listened to keys left it silent.
         with self.log.open("ab") as output:
             # A session of its own: Ctrl-C reaches the supervisor only, which stops the actor before the learner.
             self.process = subprocess.Popen(
@@ -107,7 +110,8 @@ def _supervise(config: RunConfig, directory: RunDirectory) -> int:
         address = config.transport.address
         if address == "auto":
             address = f"ipc://{private}/learner"  # Only this user may open the folder.
-        learner, actor = (_child(verb, directory, address) for verb in ("learner", "actor"))
+        terminal = TerminalState(terminal_here())
+        learner, actor = (_child(verb, directory, address, terminal) for verb in ("learner", "actor"))
         try:
             with LiveView(config, directory) as view:
                 _watch(learner, actor, view)
@@ -121,6 +125,7 @@ def _supervise(config: RunConfig, directory: RunDirectory) -> int:
             # The actor first, so that the learner can store and acknowledge its last transitions.
             for child in (actor, learner):
                 child.stop()
+            terminal.restore()
     return 0
 
 
@@ -150,10 +155,10 @@ class _ChildFailed(Exception):  # noqa: N818 - carries an exit code, is no error
         self.code = code
 
 
-def _child(verb: str, directory: RunDirectory, address: str) -> _Child:
+def _child(verb: str, directory: RunDirectory, address: str, terminal: TerminalState) -> _Child:
     command = [sys.executable, "-m", "journeyman", verb, "--supervised"]
     command += [f"run={directory.path}", f"transport.address={address}"]
-    return _Child(verb, command, directory.path / "logs" / f"{verb}.log")
+    return _Child(verb, command, directory.path / "logs" / f"{verb}.log", terminal)
 
 
 def _restart_if_ended(child: _Child, view: LiveView) -> None:
