@@ -141,6 +141,8 @@ class Session:
             if is_on:
                 return observation
             self._look(observation)
+            if isinstance(self._env.teleoperator, ExplainedTeleoperator) and self._env.teleoperator.notice:
+                self._message = self._env.teleoperator.notice
             self._show(Phase.WAITING)
             rate.wait()
         return None

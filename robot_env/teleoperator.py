@@ -71,9 +71,14 @@ class Teleoperator(Protocol):
 
 @runtime_checkable
 class ExplainedTeleoperator(Teleoperator, Protocol):
-    """One that says what its keys and buttons do."""
+    """One that says how it is used, and why it does not drive."""
 
     @property
     def help(self) -> Mapping[str, str]:
         """Key or button -> what it does, in a word or two, in the order to be shown."""
+        ...
+
+    @property
+    def notice(self) -> str:
+        """What keeps the hand from driving now, in a sentence; empty if nothing does."""
         ...

@@ -61,11 +61,13 @@ class Device(Protocol):
         name: For messages, such as "the gamepad".
         hint: What a person does where it is silent, to end a sentence with.
         help: Key or button -> what it does; those that move are grouped as `w/s`.
+        problem: What is wrong with what it says, in a sentence; empty if nothing is.
     """
 
     name: str
     hint: str
     help: Mapping[str, str]
+    problem: str
 
     def open(self) -> None:
         """Begin to listen; does nothing where it is open.
@@ -124,6 +126,11 @@ class ReadingTeleoperator:
         """What keys and buttons do."""
         return self._device.help
 
+    @property
+    def notice(self) -> str:
+        """What is wrong with what the device says."""
+        return self._device.problem
+
     def connect(self) -> None:
         """Open the device."""
         self._device.open()
@@ -144,10 +151,7 @@ class ReadingTeleoperator:
         if reading is None or not _is_sound(reading):
             self._grip.silence()
             if was_on:
-                fault = "is silent" if reading is None else "says what cannot be"
-                raise RobotUnavailableError(
-                    f"The arm rests because {self._device.name} {fault} while a hand was on it: {self._device.hint}."
-                )
+                raise gone(self._device.name, reading is None, self._device.problem, self._device.hint)
             return None
         linear, angular = (beyond(self._config.dead_zone, v) for v in (reading.linear, reading.angular))
         is_moved = bool(linear.any() or angular.any() or reading.gripper is not None)
@@ -171,6 +175,14 @@ class ReadingTeleoperator:
     def disconnect(self) -> None:
         """Close the device."""
         self._device.close()
+
+
+def gone(name: str, is_silent: bool, problem: str, hint: str) -> RobotUnavailableError:
+    """What is raised where a device cannot be believed while a hand is on it."""
+    fault = "is silent" if is_silent else "says what cannot be"
+    return RobotUnavailableError(
+        f"The arm rests because {name} {fault} while a hand was on it: {problem or f'{hint}.'}"
+    )
 
 
 def device_in_action_frame(frame: str, action: ActionConfig, state: RobotState, start: Array) -> Array:

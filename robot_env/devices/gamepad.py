@@ -55,6 +55,7 @@ class Gamepad:
 
     name = "the gamepad"
     hint = "plug it in"
+    problem = ""
 
     def __init__(self, config: GamepadConfig) -> None:
         self._wanted = config.name

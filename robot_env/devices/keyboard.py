@@ -75,6 +75,7 @@ class Keyboard:
 
     name = "the keyboard"
     hint = "press a key in its terminal"
+    problem = ""
 
     def __init__(
         self, config: KeyboardConfig, source: KeySource, now_s: Callable[[], float] = time.monotonic

@@ -66,6 +66,7 @@ class SpaceMouse:
 
     name = "the SpaceMouse"
     hint = "see that its cable or its battery is well"
+    problem = ""
 
     def __init__(
         self,

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Sequence
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import InputError
+from controllers.config import Config, InputError
 from robot_env.devices.reading import GripperRequest, Reading
 from robot_env.ros.messages import MessageError, stamp_ns_of, twist_of
 from robot_env.ros.ros_clock import FUTURE_S, RosClock
@@ -21,6 +22,8 @@ SILENCE_S = 0.2
 
 _AXES = "x, y, z, roll, pitch, yaw"
 _UNUSED = -1
+
+_Parameters = TypeVar("_Parameters", bound=Config)
 
 
 class Setting(NamedTuple):
@@ -46,52 +49,77 @@ class Device(Protocol):
         dead_zone: Part of the way that its axes stray at rest.
         hint: What a person starts, so that it speaks.
         problem: What is wrong with its messages, in a sentence; empty if nothing is.
+        pressed: Numbers of the buttons that went down since the reading before the last.
     """
 
     dead_zone: float
     hint: str
     problem: str
+    pressed: list[int]
 
     def read(self) -> Reading | None:
         """What it says now; None if it is silent, or says what cannot be."""
         ...
 
 
+class JoyConfig(Config):
+    """Where a gamepad has what. The defaults are those of an Xbox gamepad: left stick x and y, right stick z and yaw.
+
+    Attributes:
+        axes: Which axis moves along or about which of x, y, z, roll, pitch, yaw; -1 for none.
+        signs: 1 or -1 for each.
+        deadman_button: Without it nothing moves; left shoulder.
+        open_button: Opens the gripper; B. -1 for none, as for the next two.
+        close_button: Closes it; A.
+        toggle_button: Does the one or the other.
+    """
+
+    axes: tuple[int, ...] = (1, 0, 4, _UNUSED, _UNUSED, 3)
+    signs: tuple[float, ...] = (1.0,) * 6
+    deadman_button: int = 4
+    open_button: int = 1
+    close_button: int = 0
+    toggle_button: int = _UNUSED
+
+    def __post_init__(self) -> None:
+        """Refuse what is no gamepad's."""
+        if len(self.axes) != 6 or min(self.axes) < _UNUSED:
+            raise ValueError(
+                f"joy.axes {list(self.axes)} must be six numbers of axes, {_AXES}, or -1: correct it"
+            )
+        if len(self.signs) != 6 or not set(self.signs) <= {1.0, -1.0}:
+            raise ValueError(
+                f"joy.signs {list(self.signs)} must be six times 1.0 or -1.0, {_AXES}: correct it"
+            )
+
+
 class Joy:
     """A gamepad: sensor_msgs/Joy on `joy`, from joy_node, which repeats itself at 20 Hz.
 
-    Parameters: `joy.axes` (which axis moves along or about which of x, y, z, roll, pitch, yaw; -1 for none),
-    `joy.signs` (1 or -1 for each), `joy.deadman_button`, `joy.open_button`, `joy.close_button`, `joy.toggle_button`.
-    The defaults are those of an Xbox gamepad: left stick x and y, right stick z and yaw; left shoulder, B and A.
+    Args:
+        node: Subscribes. Its parameters `joy.axes` and so on are those of `JoyConfig`.
+        setting: See there.
+        config: In place of the parameters.
     """
 
     dead_zone = 0.1
     hint = "`ros2 run joy joy_node`"
 
-    def __init__(self, node: Any, setting: Setting) -> None:
+    def __init__(self, node: Any, setting: Setting, config: JoyConfig | None = None) -> None:
         from sensor_msgs.msg import Joy as JoyMessage
 
-        def parameter(name: str, default: Any) -> Any:
-            return node.declare_parameter(f"joy.{name}", default).value
-
-        self._axes = list(parameter("axes", [1, 0, 4, _UNUSED, _UNUSED, 3]))
-        self._signs = list(parameter("signs", [1.0] * 6))
-        if len(self._axes) != 6 or min(self._axes) < _UNUSED:
-            raise InputError(
-                f"joy.axes {self._axes} must be six numbers of axes, {_AXES}, or -1: correct it."
-            )
-        if len(self._signs) != 6 or not set(self._signs) <= {1.0, -1.0}:
-            raise InputError(f"joy.signs {self._signs} must be six times 1.0 or -1.0, {_AXES}: correct it.")
-        self._deadman = parameter("deadman_button", 4)
+        config = config or _declared(node, "joy", JoyConfig)
+        self._axes, self._signs, self._deadman = config.axes, config.signs, config.deadman_button
         self._gripper = {
-            parameter("open_button", 1): GripperRequest.OPEN,
-            parameter("close_button", 0): GripperRequest.CLOSE,
-            parameter("toggle_button", _UNUSED): GripperRequest.TOGGLE,
+            config.open_button: GripperRequest.OPEN,
+            config.close_button: GripperRequest.CLOSE,
+            config.toggle_button: GripperRequest.TOGGLE,
         }
-        self._feed = _Feed(node, JoyMessage, "joy", 50)
-        self._presses = _Presses()
+        self._feed = Feed(node, JoyMessage, "joy", 50)
+        self._presses = Presses()
         self._newest: Any = None
         self.problem = ""
+        self.pressed: list[int] = []
 
     def read(self) -> Reading | None:
         """What it says now."""
@@ -99,6 +127,7 @@ class Joy:
         for message in self._feed.take():
             pressed += self._presses.take(message.buttons)
             self._newest = message
+        self.pressed = pressed
         if self._feed.is_silent:
             return None
         axes, buttons = self._newest.axes, self._newest.buttons
@@ -116,8 +145,9 @@ class Joy:
         if max(self._axes) < axes and 0 <= self._deadman < buttons and max(self._gripper) < buttons:
             return ""
         return (
-            f"{self._feed.topic} has {axes} axes and {buttons} buttons, but axes {self._axes}, deadman {self._deadman} "
-            f"and gripper {sorted(self._gripper)} are wanted: set the parameters joy.* for this gamepad."
+            f"{self._feed.topic} has {axes} axes and {buttons} buttons, but axes {list(self._axes)}, deadman "
+            f"{self._deadman} and gripper {sorted(self._gripper)} are wanted: set the parameters joy.* for this "
+            "gamepad."
         )
 
 
@@ -135,15 +165,17 @@ class Spacenav:
         from geometry_msgs.msg import Twist as TwistMessage
         from sensor_msgs.msg import Joy as JoyMessage
 
-        self._twists = _Feed(node, TwistMessage, "spacenav/twist", 1)
+        self.pressed: list[int] = []
+        self._twists = Feed(node, TwistMessage, "spacenav/twist", 1)
         # Once it was moved, its driver publishes a thousand of these a second, of which one tells of a button.
-        self._joys = _Feed(node, JoyMessage, "spacenav/joy", 500)
-        self._presses = _Presses()
+        self._joys = Feed(node, JoyMessage, "spacenav/joy", 500)
+        self._presses = Presses()
         self._newest: Any = None
 
     def read(self) -> Reading | None:
         """What it says now."""
         pressed = [number for message in self._joys.take() for number in self._presses.take(message.buttons)]
+        self.pressed = pressed
         for message in self._twists.take():
             self._newest = message
         if self._twists.is_silent:
@@ -162,9 +194,10 @@ class Twist:
         from geometry_msgs.msg import TwistStamped
 
         self._setting = setting
-        self._feed = _Feed(node, TwistStamped, "~/twist", 1)
+        self._feed = Feed(node, TwistStamped, "~/twist", 1)
         self._newest: Any = None
         self.problem = ""
+        self.pressed: list[int] = []
 
     def read(self) -> Reading | None:
         """What it says now."""
@@ -175,28 +208,55 @@ class Twist:
         setting = self._setting
         try:
             linear_m_s, angular_rad_s = twist_of(self._newest, setting.frame_id)
-            self._check_age()
+            check_age(self._newest.header, setting.clock)
         except MessageError as error:
             self.problem = f"{self._feed.topic} {error}."
             return None
         self.problem = ""
         return Reading(linear_m_s / setting.linear_speed_m_s, angular_rad_s / setting.angular_speed_rad_s)
 
-    def _check_age(self) -> None:
-        stamp_ns, clock = stamp_ns_of(self._newest.header), self._setting.clock
-        if stamp_ns == 0:
-            raise MessageError("has no stamp: set it to the time of the message")
-        age_s = clock.now_s() - clock.local_s(stamp_ns)
-        if not -FUTURE_S <= age_s <= SILENCE_S:
-            raise MessageError(
-                "is stamped too long ago, or in the future: send it at once, with synchronised clocks"
-            )
-
 
 DEVICES: dict[str, Any] = {"joy": Joy, "spacenav": Spacenav, "twist": Twist}
 
 
-class _Feed:
+def check_age(header: Any, clock: RosClock) -> None:
+    """See that what a hand does is new.
+
+    Raises:
+        MessageError: It is not, or that cannot be told.
+    """
+    stamp_ns = stamp_ns_of(header)
+    if stamp_ns == 0:
+        raise MessageError("has no stamp: set it to the time of the message")
+    age_s = clock.now_s() - clock.local_s(stamp_ns)
+    if not -FUTURE_S <= age_s <= SILENCE_S:
+        raise MessageError(
+            "is stamped too long ago, or in the future: send it at once, with synchronised clocks"
+        )
+
+
+def _declared(node: Any, prefix: str, kind: type[_Parameters]) -> _Parameters:
+    """A configuration from the node's parameters, declared with its defaults.
+
+    Raises:
+        InputError: Their values do not fit.
+    """
+    defaults = msgspec.to_builtins(kind())
+    given = {
+        name: node.declare_parameter(f"{prefix}.{name}", _plain(value)).value
+        for name, value in defaults.items()
+    }
+    try:
+        return msgspec.convert({name: _plain(value) for name, value in given.items()}, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{error}.") from None
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else list(value)
+
+
+class Feed:
     """Messages of one topic, and how long ago the newest came."""
 
     def __init__(self, node: Any, message_type: Any, topic: str, depth: int) -> None:
@@ -216,16 +276,18 @@ class _Feed:
 
     @property
     def is_silent(self) -> bool:
+        """Whether the newest is too old."""
         return time.monotonic() - self._heard_s > SILENCE_S
 
 
-class _Presses:
+class Presses:
     """Tells which buttons go down. Messages that leave buttons out, as those of a 3D mouse, say nothing of them."""
 
     def __init__(self) -> None:
         self._down: dict[int, bool] | None = None
 
     def take(self, buttons: Sequence[int]) -> list[int]:
+        """Numbers of the buttons that went down with this message."""
         now = {number: bool(value) for number, value in enumerate(buttons)}
         before = now if self._down is None else self._down  # What is held at the start was not pressed.
         self._down = before | now

@@ -19,6 +19,7 @@ class FakeDevice:
 
     name = "the fake"
     hint = "wake it up"
+    problem = ""
     help = {"1": "toggle gripper"}
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ def pushed(linear=ZERO, angular=ZERO, gripper=None, deadman=None):
 class OneReading:
     """Rests once, then says the same for ever."""
 
-    name, hint = "the fake", "wake it up"
+    name, hint, problem = "the fake", "wake it up", ""
 
     def __init__(self, reading):
         self._readings = [REST, reading]
