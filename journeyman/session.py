@@ -18,6 +18,7 @@ from journeyman.wiring import at_the_pace_of_a_hand, judged_by_task, make_env, m
 from robot_env.assisted_env import AssistedEnv
 from robot_env.clock import Rate
 from robot_env.contracts import Camera, Observation
+from robot_env.devices.window import WINDOW, Window
 from robot_env.env import RobotEnv
 from robot_env.episode_writer import EpisodeWriter
 from robot_env.episodes import list_episodes
@@ -60,11 +61,16 @@ def record_by_hand(config: RunConfig, folder: Path, episodes: int, options: Coll
     )
     if is_real:
         prefer_control_loop()
+    window = WINDOW if options.view == "window" else None
     try:
+        if window is not None:
+            window.open()
         teleoperator.connect()
         with view:
-            Session(env, config, folder, episodes, options, view, _spectators(robot_env)).run()
+            Session(env, config, folder, episodes, options, view, _spectators(robot_env), window).run()
     finally:
+        if window is not None:
+            window.close()
         env.close()
 
 
@@ -79,6 +85,7 @@ class Session:
         options: See there.
         view: Shows it.
         spectators: Cameras for a person where the task has none.
+        window: Shows pictures as well.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Session:
         options: CollectOptions,
         view: SessionView,
         spectators: Mapping[str, Camera],
+        window: Window | None = None,
     ) -> None:
         self._env = env
         self._config = config
@@ -99,6 +107,7 @@ class Session:
         self._view = view
         self._counts: Counter[str] = Counter()
         self._last = self._message = ""
+        self._window = window
         self._spectators = spectators
         self._next_spectator = itertools.cycle(spectators)
         self._seen: dict[str, NDArray[np.uint8]] = {}
@@ -225,6 +234,9 @@ class Session:
 
     def _show(self, phase: Phase, step: int = 0, elapsed_s: float = 0.0) -> None:
         kept = self._wanted - len(missing_numbers(self._folder, self._wanted))
+        images = tuple(self._seen.values())
+        if self._window is not None:
+            self._window.show(images)
         self._view.show(
             Picture(
                 phase,
@@ -235,7 +247,7 @@ class Session:
                 step,
                 self._last,
                 self._message,
-                tuple(self._seen.values()),
+                images,
             )
         )
 

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,18 +73,6 @@ class Picture:
     last: str = ""
     message: str = ""
     images: tuple[Image, ...] = ()
-
-
-class Pictures(Protocol):
-    """Where the images are shown, if not in the terminal."""
-
-    def show(self, images: tuple[Image, ...]) -> None:
-        """Show them; returns at once."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
-        ...
 
 
 class SessionView:

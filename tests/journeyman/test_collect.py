@@ -41,6 +41,12 @@ def test_any_device_that_needs_nobody_records(tmp_path, monkeypatch):
         (["device=theremin"], "no device 'theremin'; choose from"),
         (["device=replay"], "device.config.episodes says what is replayed"),
         (["device=expert", "device.config.noise=-1"], "noise -1"),
+        (["device=keyboard"], "standard input is no terminal"),
+        (["device=keyboard", "view=window"], "A window needs a display"),
+        (["device=keyboard_window", "view=none"], "A window needs a display"),
+        (["device=gamepad"], "There is no gamepad"),
+        (["device=spacemouse"], "There is no SpaceMouse"),
+        (["device=keyboard", "device.config.keys.w=jump"], "binds 'w' to 'jump'"),
         (
             ["device=expert", "device.config.noise=10", "device.config.lapses=false"],
             "failed 5 times in a row",
@@ -48,7 +54,10 @@ def test_any_device_that_needs_nobody_records(tmp_path, monkeypatch):
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, complaint):
+    pytest.importorskip("pygame")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.delenv("JOURNEYMAN_TERMINAL", raising=False)
     assert main(["collect", "task=reach", "episodes=1", *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert complaint in error

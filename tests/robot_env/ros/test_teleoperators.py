@@ -222,7 +222,7 @@ def test_a_leader_arm_leads_where_it_is_once_it_is_where_the_arm_is(patient, con
     steps = iter(np.linspace(0.3, 0.0, 40))
     drive(
         teleoperator,
-        lambda: leader(here + [next(steps, 0.0), 0, 0, 0, 0, 0, 0], 0.5),
+        lambda: leader(here + np.eye(7)[0] * next(steps, 0.0), 0.5),
         lambda _: teleoperator.notice == "",
     )
     small = here + np.array([0.02, 0, 0, 0, 0, 0, 0])
