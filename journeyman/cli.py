@@ -11,7 +11,7 @@ _VERBS = {
     "train": "learn a task: starts learner and actor on this machine, ends with a report",
     "learner": "the learner alone; actors on other machines connect to transport.address",
     "actor": "the actor alone; drives the robot and streams to transport.address",
-    "collect": "record demonstrations of the scripted expert as MCAP episodes",
+    "collect": "record demonstrations as MCAP episodes, of the scripted expert or by hand with device=...",
     "label": "say which frames of recorded episodes show success",
     "reward": "fit a success classifier to labelled episodes, or check one on others",
     "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats; see docs/episodes.md",

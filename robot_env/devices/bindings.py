@@ -21,6 +21,10 @@ _WAYS = {
     "pitch": "pitch",
     "yaw": "turn",
 }
+ROTATIONS = {_WAYS[name] for name in AXES[3:]}
+"""What keys are explained by that turn the tool."""
+GRIPPER_WORDS = {f"{word} gripper" for word in _GRIPPER}
+"""What keys are explained by that move the fingers."""
 _DIRECTIONS = {
     f"{sign}{name}": value * np.eye(6)[axis]
     for axis, name in enumerate(AXES)

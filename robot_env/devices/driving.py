@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from controllers.config import Config, InputError
 from controllers.rotations import conjugate, multiply, rotate
 from controllers.state import RobotState
+from robot_env.devices.bindings import GRIPPER_WORDS, ROTATIONS
 from robot_env.devices.reading import Grip, GripperRequest, Reading, beyond, is_finite
 from robot_env.robot import RobotUnavailableError
 from robot_env.task import ActionConfig
@@ -123,8 +124,13 @@ class ReadingTeleoperator:
 
     @property
     def help(self) -> Mapping[str, str]:
-        """What keys and buttons do."""
-        return self._device.help
+        """What keys and buttons do, as far as the task has it."""
+        action, without = self._action, set[str]()
+        if action.rotation_rad == 0.0:
+            without |= ROTATIONS
+        if not action.gripper:
+            without |= GRIPPER_WORDS
+        return {key: what for key, what in self._device.help.items() if what not in without}
 
     @property
     def notice(self) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from controllers import rotations
 
@@ -76,6 +76,42 @@ def test_slerp_moves_in_proportion(a, b, fraction):
     whole = angle_between(a, b)
     assert_allclose(angle_between(between, a), fraction * whole, atol=1e-6)
     assert_allclose(angle_between(b, between), (1 - fraction) * whole, atol=1e-6)
+
+
+@given(quaternions, quaternions, st.floats(0.0, 1.0), st.sampled_from([1.0, -1.0]))
+def test_slerp_is_that_of_scipy_and_blind_to_sign(a, b, fraction, sign):
+    if angle_between(a, b) > np.pi - 1e-3:  # half a turn has two shortest ways
+        return
+    expected = Slerp([0.0, 1.0], Rotation.from_quat([a, b]))(fraction)
+    assert angle_between(rotations.slerp(a, sign * b, fraction), expected.as_quat()) < 1e-6
+
+
+@given(quaternions, quaternions, st.sampled_from([1.0, -1.0]), st.sampled_from([1.0, -1.0]))
+def test_error_is_blind_to_sign(target, current, one, other):
+    if angle_between(target, current) > np.pi - 1e-3:
+        return
+    assert_allclose(
+        rotations.error(one * target, other * current), rotations.error(target, current), atol=1e-9
+    )
+
+
+@given(quaternions, rotation_vectors)
+def test_a_turn_in_the_tools_axes_is_the_turned_vector_in_the_bases(q, v):
+    """q exp(v) = exp(R(q) v) q: so a rotation vector changes its axes as any vector does."""
+    in_tool = rotations.multiply(q, rotations.from_rotation_vector(v))
+    in_base = rotations.multiply(rotations.from_rotation_vector(rotations.rotate(q, v)), q)
+    assert angle_between(in_tool, in_base) < 1e-7
+
+
+@given(quaternions, quaternions, vectors)
+def test_turning_twice_is_turning_by_the_product(a, b, v):
+    twice = rotations.rotate(a, rotations.rotate(b, v))
+    assert_allclose(rotations.rotate(rotations.multiply(a, b), v), twice, atol=1e-9)
+
+
+@given(quaternions, vectors)
+def test_the_conjugate_turns_back(q, v):
+    assert_allclose(rotations.rotate(rotations.conjugate(q), rotations.rotate(q, v)), v, atol=1e-9)
 
 
 @given(quaternions, st.floats(1e-3, 1e3))

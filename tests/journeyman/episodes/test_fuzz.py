@@ -21,7 +21,8 @@ STEPS = 3
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, record):
     path = tmp_path_factory.mktemp("original") / "0000.mcap"
-    with pytest.MonkeyPatch.context() as patch:  # The same bytes in every run, so that a finding can be found again.
+    # The same bytes in every run, so that a finding can be found again.
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.time_ns", lambda: 10**18)
         record(path, steps=STEPS, cameras=("wrist",), intervened=(2,))
     return path

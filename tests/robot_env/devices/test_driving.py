@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.spatial.transform import Rotation
 
 from controllers.config import InputError
+from robot_env.devices.bindings import Bindings
 from robot_env.devices.driving import DriveConfig, ReadingTeleoperator, read_device_config
 from robot_env.devices.reading import GripperRequest, Reading
 from robot_env.fake import FakeRobot
@@ -189,6 +190,19 @@ def test_what_cannot_be_is_refused(make_driver, device, make_state, part, value)
     device.says = nonsense
     with pytest.raises(RobotUnavailableError, match="says what cannot be"):
         driver.get_action(make_state(), LAST)
+
+
+@pytest.mark.parametrize(
+    ("action", "shown"),
+    [
+        ({}, ["w/s", "j", "g", "q"]),
+        ({"rotation_rad": 0.0}, ["w/s", "g", "q"]),
+        ({"rotation_rad": 0.0, "gripper": False}, ["w/s", "q"]),
+    ],
+)
+def test_only_what_the_task_has_is_explained(make_driver, device, action, shown):
+    device.help = Bindings({"w": "+x", "s": "-x", "j": "+yaw", "g": "toggle", "q": "quit"}, "keys").help
+    assert list(make_driver(action).help) == shown
 
 
 def test_the_device_is_opened_heard_and_closed(make_driver, device):
