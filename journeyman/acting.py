@@ -1,10 +1,12 @@
 """The environment that an actor acts in: the robot, assisted by a person, and recorded."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
+from controllers.config import InputError
 from journeyman.config import RunConfig
 from journeyman.recording import episode_metadata
 from journeyman.run_directory import RunDirectory
@@ -54,4 +56,7 @@ def _metadata(config: RunConfig, env: RobotEnv) -> dict[str, Any]:
 def _label(folder: Path, episode: str, step: int, verdict: Event) -> None:
     """What a person says of an episode's last frame is a label for the next `journeyman reward fit`."""
     label: Verdict = "success" if verdict is Event.SUCCESS else "failure"
-    LabelFile(folder).add(episode, [step], label, user_name())
+    try:
+        LabelFile(folder).add(episode, [step], label, user_name())
+    except (InputError, OSError) as error:  # No reason to end an actor.
+        print(f"The verdict on {episode} is not kept as a label: {error}", file=sys.stderr, flush=True)

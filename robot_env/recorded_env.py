@@ -33,7 +33,7 @@ class RecordedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
 
     Args:
         env: A `RobotEnv`, or one in an `AssistedEnv`.
-        folder: Is made; numbers go on from what is in it.
+        folder: Is made when there is something for it; numbers go on from what is in it.
         prefix: Begins the names of the files.
         metadata: What `EpisodeWriter` wants to know besides path and seed.
         on_verdict: Is told what a person says: name of the file, number of the last observation, success or failure.
@@ -50,7 +50,6 @@ class RecordedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         super().__init__(env)
         assert isinstance(env.unwrapped, RobotEnv)
         self.robot_env = env.unwrapped
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._prefix = folder, prefix
         self._number = _next_number(folder, prefix)
         self._metadata = dict(metadata)
@@ -126,6 +125,7 @@ class _Episode:
     broken: bool = False
 
     def start(self, path: Path, metadata: dict[str, Any], *seen: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.writer = EpisodeWriter(path, **metadata)
         self.writer.start(*seen)
 
@@ -209,5 +209,5 @@ def _kept(observation: Observation) -> Observation:
 def _next_number(folder: Path, prefix: str) -> int:
     """Behind all that are there, finished or not."""
     pattern = re.compile(re.escape(prefix) + r"-(\d{6,})\.mcap(\..*)?")
-    found = [int(match[1]) for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+    found = [int(match[1]) for path in folder.glob("*") if (match := pattern.fullmatch(path.name))]
     return max(found, default=-1) + 1

@@ -138,9 +138,20 @@ def test_a_verdict_is_told_with_the_episode_that_it_is_about(record):
     assert len(told) == 2
 
 
+def test_nothing_is_made_before_there_is_something_to_record(record, tmp_path):
+    tmp_path.rmdir()
+    env = record()
+    assert not tmp_path.exists()
+    env.reset(seed=0)
+    env.step(ACTION)
+    env.close()
+    assert len(list_episodes(tmp_path)) == 1
+
+
 def test_what_cannot_be_written_is_said_once_and_the_robot_goes_on(record, tmp_path, capfd):
     env = record()
     tmp_path.rename(tmp_path.with_name("unplugged"))
+    tmp_path.touch()  # No folder any more.
     env.reset(seed=0)
     for seed in range(3):
         for _ in range(10):
