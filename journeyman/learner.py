@@ -14,7 +14,7 @@ from journeyman.wiring import check, make_learner
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
-_FILES = ("model", "goals")  # Keys of `reward.config` that name some.
+_FILES = ("model", "goals", "cache")  # Keys of `reward.config` that name some.
 _FIXED = ("task", "algorithm", "robot", "reward", "seed")
 
 

@@ -350,7 +350,8 @@ def read_demonstrations(
     records = episode_records(_load_demonstrations(folder, config, env), spec)
     model = env.reward_model
     if isinstance(model, DemonstratedRewardModel):
-        following = {key: records[f"next_observation.{key}"] for key in spec.observation_keys}
+        # Copied out of the records, whose fields lie as torch does not take them.
+        following = {key: np.array(records[f"next_observation.{key}"]) for key in spec.observation_keys}
         records["reward"] = model.pay(following, records["terminated"])
     return records
 

@@ -56,6 +56,8 @@ class GoalImageConfig(DemonstratedConfig):
                 "either encoder, a frozen backbone such as {kind: timm/resnet18.a1_in1k}, or model, the file of a "
                 "success classifier, must be given, and not both"
             )
+        if self.encoder is not None and self.encoder.cache:
+            raise ValueError("encoder.cache is the replay's: a reward is shown images")
         if self.encoder is not None and not self.encoder.is_frozen:
             raise ValueError(
                 f"encoder.kind {self.encoder.kind} must be pretrained and frozen: nothing trains it here"

@@ -7,18 +7,27 @@ where it says too much. Rank2Reward meets that with a discriminator; here severa
 pessimistic one counts.
 """
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from agent.checkpoint import sync
 from agent.encoders import EncoderConfig, ImageEncoder, random_shift
 from agent.networks import VectorEncoder
+from agent.tensors import above, below, detached
 from agent.transition import TransitionSpec
+from controllers.config import InputError
 from reward_models.demonstrated import (
     Array,
     DemonstratedConfig,
@@ -30,6 +39,8 @@ from reward_models.judged import STATE, judged_cameras, judged_spec, state_entri
 from robot_env.env import RobotEnv
 
 _BATCH = 256
+# Goes into the names of cached files: raise it when something else is learned from the same.
+_VERSION = 1
 
 
 class ProgressConfig(DemonstratedConfig):
@@ -47,6 +58,8 @@ class ProgressConfig(DemonstratedConfig):
         shift_pixels: Greatest random shift of an image that is learned from.
         encoder: Of camera images.
         seed: Of initial weights and of what is drawn. The same demonstrations and seed give the same reward.
+        cache: Folder where what was learned is kept and looked up: every process of a run needs it, and an actor that
+            starts again must not keep its robot waiting. Null keeps nothing.
     """
 
     state: tuple[str, ...] | None = None
@@ -59,6 +72,7 @@ class ProgressConfig(DemonstratedConfig):
     shift_pixels: int = 4
     encoder: EncoderConfig = EncoderConfig()
     seed: int = 0
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -73,10 +87,10 @@ class ProgressConfig(DemonstratedConfig):
                 f"learning_rate {self.learning_rate} must lie in (0, 1], and shift_pixels {self.shift_pixels} between "
                 "0 and 100"
             )
-        if self.encoder.cache or not 0 <= self.seed < 2**31:
-            raise ValueError(
-                f"seed {self.seed} must lie between 0 and 2147483647, and encoder.cache be false"
-            )
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed {self.seed} must lie between 0 and 2147483647")
+        if self.encoder.cache:
+            raise ValueError("encoder.cache is the replay's: a reward is shown images")
 
 
 class _Member(nn.Module):
@@ -93,6 +107,15 @@ class _Member(nn.Module):
         """Shape (B,)."""
         nearness: Tensor = self.head(self.encoder(observation)).squeeze(-1)
         return nearness
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Without frozen backbones, which are read from where they come from."""
+        return above("encoder.", self.encoder.learned_state()) | above("head.", self.head.state_dict())
+
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `learned_state` gave."""
+        self.encoder.load_learned_state(below("encoder.", state))
+        self.head.load_state_dict(below("head.", state))
 
 
 class ProgressJudge:
@@ -120,11 +143,15 @@ class ProgressJudge:
         seen = [self._judged(observations) for observations in episodes]
         wanted = [torch.arange(1.0 - len(o[STATE]), 1.0) / max(1, horizon) for o in episodes]
         members = min(self._config.members, len(episodes))
-        shares = [range(number, len(episodes), members) for number in range(members)]
-        self._members = [
-            self._fit(*_joined(seen, wanted, leave_out=share), self._config.seed + number)
-            for number, share in enumerate(shares)
-        ]
+        place = self._place(seen)
+        if place is None or not self._restore(place, members):
+            shares = [range(number, len(episodes), members) for number in range(members)]
+            self._members = [
+                self._fit(*_joined(seen, wanted, leave_out=share), self._config.seed + number)
+                for number, share in enumerate(shares)
+            ]
+            if place is not None:
+                self._keep(place)
         return [_judge(self._members[k % members], observations) for k, observations in enumerate(seen)]
 
     def nearness(self, observations: Observations) -> Array:
@@ -137,6 +164,46 @@ class ProgressJudge:
         """The part of N observations that is looked at."""
         seen = {key: torch.from_numpy(np.asarray(observations[key])) for key in self.spec.observation_keys}
         return {key: v[:, self._entries].float() if key == STATE else v for key, v in seen.items()}
+
+    def _place(self, seen: Sequence[Mapping[str, Tensor]]) -> Path | None:
+        """The file in the cache that belongs to this configuration and these demonstrations."""
+        if self._config.cache is None:
+            return None
+        chosen = {**msgspec.to_builtins(self._config), "cache": None, "version": _VERSION}
+        digest = hashlib.sha256(msgspec.json.encode(chosen, order="sorted"))
+        for observations in seen:
+            for key, values in sorted(observations.items()):
+                digest.update(f"{key} {tuple(values.shape)}".encode())
+                digest.update(values.contiguous().numpy().tobytes())
+        return Path(self._config.cache) / f"progress-{digest.hexdigest()[:32]}.safetensors"
+
+    def _restore(self, place: Path, members: int) -> bool:
+        """Whether everything could be read from the cache."""
+        with torch.random.fork_rng(devices=[]):
+            fresh = [_Member(self._config, self.spec).eval() for _ in range(members)]
+        try:
+            state = load_file(place)
+            for number, member in enumerate(fresh):
+                member.load_learned_state(below(f"{number}.", state))
+        except (OSError, SafetensorError, RuntimeError):  # It is not there or damaged: learn again.
+            return False
+        self._members = fresh
+        return True
+
+    def _keep(self, place: Path) -> None:
+        state: dict[str, Tensor] = {}
+        for number, member in enumerate(self._members):
+            state |= above(f"{number}.", member.learned_state())
+        partial = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            save_file(detached(state), partial)
+            sync(partial)
+            partial.replace(place)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"reward.config.cache {place.parent} cannot be written ({error}): give another folder, or null."
+            ) from None
 
     def _fit(self, seen: Mapping[str, Tensor], wanted: Tensor, seed: int) -> _Member:
         with torch.random.fork_rng(devices=[]):  # Initial weights come from the global generator.

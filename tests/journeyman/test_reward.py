@@ -159,7 +159,7 @@ def test_a_run_finds_its_classifier_from_any_folder(tmp_path, monkeypatch):
 
 # A reward that learns from the run's demonstrations.
 
-FAST = "reward.config={state: [goal_from_ee], updates: 300, members: 2}"
+FAST = "reward.config={state: [goal_from_ee], updates: 300, members: 2, cache: null}"
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,7 @@ def test_a_missing_image_stops_the_robot(backbone):
         ({}, "either encoder, .*, or model"),
         ({"encoder": {"kind": "timm/resnet18"}, "model": "x"}, "and not both"),
         ({"encoder": {"kind": "conv"}}, "encoder.kind conv must be pretrained and frozen"),
+        ({"encoder": {"kind": "timm/resnet18", "cache": True}}, "encoder.cache is the replay's"),
         ({"model": "x", "cameras": ["front"]}, "a classifier has its own"),
         ({"model": "absent"}, "There is no classifier absent"),
         ({"encoder": {"kind": "timm/resnet18"}, "goal": "x"}, "`goal`; known are cameras, encoder"),

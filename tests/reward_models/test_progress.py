@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -86,6 +87,32 @@ def test_the_same_demonstrations_and_seed_give_the_same_reward():
     ]
 
 
+def test_what_was_learned_is_looked_up_again(tmp_path, monkeypatch):
+    config = msgspec.structs.replace(SMALL, updates=20, cache=str(tmp_path / "cache"))
+    first = ProgressJudge(config, make_spec(), STATE_NAMES)
+    learned = first.learn(walks(4))
+    (place,) = (tmp_path / "cache").iterdir()
+    fit = ProgressJudge._fit
+    monkeypatch.setattr(ProgressJudge, "_fit", lambda *_: pytest.fail("it was learned already"))
+    again = ProgressJudge(config, make_spec(), STATE_NAMES)
+    assert all(map(np.array_equal, learned, again.learn(walks(4))))
+    assert np.array_equal(first.nearness(walks(1)[0]), again.nearness(walks(1)[0]))
+    monkeypatch.setattr(ProgressJudge, "_fit", fit)
+    place.write_bytes(b"damaged")
+    ProgressJudge(config, make_spec(), STATE_NAMES).learn(walks(4))
+    assert place.stat().st_size > 1000
+    for other, episodes in ((config, walks(4, seed=1)), (msgspec.structs.replace(config, seed=1), walks(4))):
+        ProgressJudge(other, make_spec(), STATE_NAMES).learn(episodes)
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    config = msgspec.structs.replace(SMALL, updates=1, cache=str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"reward\.config\.cache .* cannot be written"):
+        ProgressJudge(config, make_spec(), STATE_NAMES).learn(walks(4))
+
+
 def test_what_is_left_out_is_not_looked_at():
     judge = ProgressJudge(
         read_config({"state": ["place"], "updates": 20}, ProgressConfig), make_spec(), STATE_NAMES
@@ -145,12 +172,13 @@ def test_images_that_never_change_are_refused():
             r"reward\.config\.state names \['cube'\], but the state of this task has place, noise",
         ),
         ({"state": [], "cameras": []}, "there is nothing to judge by"),
-        ({"member": 3}, r"`member`; known are batch_size, cameras, encoder"),
+        ({"member": 3}, r"`member`; known are batch_size, cache, cameras, encoder"),
         ({"members": 1}, "members 1 must be at least 2"),
         ({"hidden_sizes": [0]}, r"hidden_sizes \(0,\) positive"),
         ({"learning_rate": 0.0}, "learning_rate 0.0 must lie in"),
         ({"shift_pixels": -1}, "shift_pixels -1 between 0 and 100"),
         ({"seed": -1}, "seed -1 must lie between"),
+        ({"encoder": {"kind": "timm/resnet18", "cache": True}}, "encoder.cache is the replay's"),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(config, words):
