@@ -13,7 +13,7 @@ from journeyman.config import compose
 from journeyman.learner import address, split_run
 from journeyman.process import on_stop
 from journeyman.run_directory import RunDirectory
-from journeyman.wiring import make_actor
+from journeyman.wiring import at_the_pace_of_a_hand, make_actor
 from robot_env.realtime import prefer_control_loop
 
 
@@ -44,6 +44,7 @@ def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterat
     else:
         config = compose(rest)
         spool, episodes = Path("runs") / "spool" / config.actor.name, Path("runs") / "episodes"
+    config = at_the_pace_of_a_hand(config)
     env, robot_env = make_acting_env(config, episodes, directory)
     actor, client = make_actor(config, env, robot_env, spool, address(config), observer)
     try:

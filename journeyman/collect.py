@@ -43,7 +43,7 @@ class CollectOptions(Config):
 
     view: Literal["auto", "terminal", "window", "none"] = "auto"
     keep_failures: bool = False
-    time_limit_s: float = 60.0
+    time_limit_s: float = 120.0
 
     def __post_init__(self) -> None:
         """Refuse what leaves no time."""

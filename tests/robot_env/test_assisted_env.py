@@ -148,3 +148,45 @@ def test_a_device_that_is_gone_stops_the_robot(make_env):
         env.step(POLICY)
     assert len(robot.sent) == sent
     assert robot.calls[-1] == "stop"
+
+
+@given(st.integers(0, 5))
+def test_an_episode_may_wait_for_the_hand_and_begins_with_what_it_wanted(make_env, looks):
+    robot = FakeRobot()
+    hand = ScriptedHand({looks})
+    env = AssistedEnv(make_env(robot), hand)
+    env.reset(seed=0)
+    robot.place((0.4, 0.0, 0.2))  # The scene is still being put right.
+    for look in range(looks + 1):
+        hand.say = (Event.UNDO,)
+        observation, is_on, events = env.wait_for_hand()
+        assert is_on == (look == looks)
+        assert events == (Event.UNDO,)
+        np.testing.assert_allclose(observation["state"][:3] * 0.5, (0.4, 0.0, 0.2), atol=1e-6)
+    _, _, _, _, info = env.step(POLICY)
+    np.testing.assert_array_equal(info["executed_action"], HAND)
+    _, _, _, _, info = env.step(POLICY)
+    np.testing.assert_array_equal(info["executed_action"], POLICY)
+
+
+def test_what_was_wanted_before_a_reset_is_forgotten(make_env):
+    env = AssistedEnv(make_env(), ScriptedHand({0}))
+    env.reset(seed=0)
+    assert env.wait_for_hand()[1]
+    env.teleoperator.hold = set()
+    env.reset(seed=0)
+    assert not env.step(POLICY)[4]["intervened"]
+
+
+def test_the_device_is_let_go_of_even_if_the_robot_cannot_be_stopped(make_env):
+    robot, hand = FakeRobot(), ScriptedHand()
+    env = AssistedEnv(make_env(robot), hand)
+    env.reset(seed=0)
+
+    def refuse():
+        raise RuntimeError("no answer")
+
+    robot.close = refuse
+    with pytest.raises(RuntimeError, match="no answer"):
+        env.close()
+    assert hand.calls[-1] == "disconnect"

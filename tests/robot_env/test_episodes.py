@@ -205,6 +205,20 @@ def test_what_is_discarded_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_episode_may_get_another_name_at_its_end_but_nobody_elses(tmp_path):
+    elsewhere = tmp_path / "failures"
+    elsewhere.mkdir()
+    for taken in (False, True):
+        writer = record(tmp_path / "0000.mcap", finish=False)
+        if taken:
+            with pytest.raises(InputError, match=r"0007\.mcap exists"):
+                writer.finish(False, elsewhere / "0007.mcap")
+        else:
+            writer.finish(False, elsewhere / "0007.mcap")
+        assert not (tmp_path / "0000.mcap").exists()
+        assert not read_episode(elsewhere / "0007.mcap").success
+
+
 def test_discard_after_finish_does_not_take_it_back(tmp_path):
     record(tmp_path / "0.mcap").discard()
     assert read_episode(tmp_path / "0.mcap").success
