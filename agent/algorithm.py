@@ -34,7 +34,8 @@ class Algorithm(Protocol):
     """An off-policy learner. One algorithm, one file, its config in it.
 
     A class that implements this has an attribute `Config`, is made by `(config, spec, device, seed)`, and has a
-    method `make_policy(config, spec, seed)` that makes the actor's side of it without critics.
+    method `make_policy(config, spec, seed)` that makes the actor's side of it without critics. If it has an attribute
+    `demonstrations_only` that is true, it is not run on what the policy did itself.
     """
 
     batch_size: int
@@ -69,6 +70,23 @@ class KeepsFeatures(Protocol):
 
     kept_of_frames: Convert | None
     """What the replay keeps instead of images, and puts into batches under their names; None for the images."""
+
+
+@runtime_checkable
+class WarmStarts(Protocol):
+    """An algorithm that may imitate demonstrations before its policy is published for the first time.
+
+    One that learns from nothing else, and needs no environment steps, does all its learning so.
+    """
+
+    batch_size: int
+    """Transitions per gradient step."""
+    warm_start_updates: int
+    """Gradient steps; 0 for none. Its config has this key, too: more than 0 is refused without demonstrations."""
+
+    def imitate(self, batch: Batch) -> dict[str, float]:
+        """One gradient step on `batch_size` transitions of demonstrations; returns metrics for people."""
+        ...
 
 
 class RewardLearner(Protocol):

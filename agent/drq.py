@@ -5,15 +5,13 @@ Kostrikov et al., arXiv:2004.13649: images are shifted at random before they are
 observation as well. With SAC's options this is the learner of SERL (arXiv:2401.16013).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from agent.algorithm import Batch
-from agent.encoders import EncoderConfig, ImageEncoder, random_shift
-from agent.frames import Convert, Frames
+from agent.encoders import EncoderConfig, ImageEncoder, check_shift, shift_images
+from agent.frames import Convert
 from agent.sac import SAC, SACConfig, SACPolicy
 from agent.tensors import Tensors
 from agent.transition import TransitionSpec
@@ -37,12 +35,7 @@ class DrQConfig(SACConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         super().__post_init__()
-        if not 0 <= self.shift_pixels <= 100:
-            raise ValueError(f"shift_pixels {self.shift_pixels} must lie between 0 and 100")
-        if self.encoder.cache and self.shift_pixels:
-            raise ValueError(
-                f"shift_pixels {self.shift_pixels} must be 0 with encoder.cache: features are of images as they came"
-            )
+        check_shift(self.shift_pixels, self.encoder)
 
 
 class DrQPolicy(SACPolicy):
@@ -64,23 +57,9 @@ class DrQ(SAC):
         super().__init__(config, spec, device, seed)
         self._shift_pixels = config.shift_pixels
         self._images = spec.image_keys
-        self.kept_of_frames: Convert | None = self._maps if config.encoder.cache else None
-
-    @torch.inference_mode()
-    def _maps(self, frames: Frames) -> Frames:
-        """Feature maps of uint8 images in half precision, as the replay keeps them."""
-        return {
-            key: encoder.maps(torch.from_numpy(frames[key]).to(self._device)).to(torch.float16).cpu().numpy()
-            for key, encoder in self.encoder.cameras.items()
-        }
+        self.kept_of_frames: Convert | None = self.encoder.convert if config.encoder.cache else None
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Each image of a batch is shifted once, for all updates that use it."""
         observation = super()._observation(batch, prefix)
-        if self._shift_pixels:
-            shifted: Mapping[str, Tensor] = {
-                key: random_shift(observation[key], self._shift_pixels, self._generator)
-                for key in self._images
-            }
-            observation |= shifted
-        return observation
+        return shift_images(observation, self._images, self._shift_pixels, self._generator)

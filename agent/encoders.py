@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from agent.backbones import ConvBackbone, ResNet10Backbone, load_backbone
 from agent.config import Config, InputError
+from agent.frames import Frames
+from agent.networks import VectorEncoder
 from agent.pretrained import LIBRARIES, make_pretrained
+from agent.tensors import Tensors
 from agent.transition import TransitionSpec
 
 _EMBEDDINGS = 8
@@ -163,6 +166,16 @@ class ImageEncoder(nn.Module):
         images = [encoder(observation[key]) for key, encoder in self.cameras.items()]
         return torch.cat([*images, *(observation[key].flatten(1) for key in self._vectors)], -1)
 
+    @torch.inference_mode()
+    def convert(self, frames: Frames) -> Frames:
+        """Feature maps of uint8 images in half precision, as the replay keeps them with `encoder.cache`."""
+        device = next(self.parameters()).device
+        cameras: Mapping[str, Any] = dict(self.cameras.items())
+        return {
+            key: camera.maps(torch.from_numpy(frames[key]).to(device)).to(torch.float16).cpu().numpy()
+            for key, camera in cameras.items()
+        }
+
     def learned_state(self) -> dict[str, Tensor]:
         """Its state without the frozen backbones, which are read from their file wherever they are needed."""
         frozen = tuple(f"cameras.{key}.backbone." for key, c in self.cameras.items() if c.frozen)
@@ -171,6 +184,34 @@ class ImageEncoder(nn.Module):
     def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `learned_state` gave."""
         self.load_state_dict({**self.state_dict(), **state})
+
+
+def make_encoder(config: EncoderConfig, spec: TransitionSpec) -> ImageEncoder | VectorEncoder:
+    """From the observations of a task to features, with cameras or without."""
+    return ImageEncoder(config, spec) if spec.image_keys else VectorEncoder(spec)
+
+
+def check_shift(shift_pixels: int, encoder: EncoderConfig) -> None:
+    """Refuse shifts that cannot be meant.
+
+    Raises:
+        ValueError: With the reason.
+    """
+    if not 0 <= shift_pixels <= 100:
+        raise ValueError(f"shift_pixels {shift_pixels} must lie between 0 and 100")
+    if encoder.cache and shift_pixels:
+        raise ValueError(
+            f"shift_pixels {shift_pixels} must be 0 with encoder.cache: features are of images as they came"
+        )
+
+
+def shift_images(
+    observation: Tensors, keys: Sequence[str], pixels: int, generator: torch.Generator
+) -> Tensors:
+    """The observation with the images of `keys` shifted at random, each camera's on its own; none for 0 pixels."""
+    if not pixels:
+        return observation
+    return observation | {key: random_shift(observation[key], pixels, generator) for key in keys}
 
 
 def _make_backbone(config: EncoderConfig) -> nn.Module:

@@ -6,7 +6,7 @@ import time
 from contextlib import closing
 from typing import Any
 
-from agent.algorithm import Algorithm, RewardLearner
+from agent.algorithm import Algorithm, RewardLearner, WarmStarts
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
@@ -23,13 +23,14 @@ class LearnerConfig(Config):
     """How the learner is run.
 
     Attributes:
-        max_environment_steps: The run ends when this much experience is stored and learned from.
+        max_environment_steps: The run ends when this much experience is stored and learned from; 0 ends it with the
+            warm start.
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
-        checkpoint_every: Environment steps between two checkpoints.
+        checkpoint_every: Environment steps, or updates of the warm start, between two checkpoints.
         keep_checkpoints: How many of them stay.
         lead_steps: How far, in environment steps, an actor in simulated time may be ahead of the learning.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -50,9 +51,13 @@ class LearnerConfig(Config):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.max_environment_steps < 0:
+            raise ValueError(
+                f"learner.max_environment_steps {self.max_environment_steps} must not be negative"
+            )
         for name in (
-            "max_environment_steps", "replay_capacity", "intervention_capacity", "publish_every", "checkpoint_every",
-            "keep_checkpoints", "lead_steps", "threads",
+            "replay_capacity", "intervention_capacity", "publish_every", "checkpoint_every", "keep_checkpoints",
+            "lead_steps", "threads",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")
@@ -84,7 +89,9 @@ class Learner:
         self._checkpoints = checkpoints
         self._journal = journal
         self._reward_learner = reward_learner
+        self._warm_start_updates = algorithm.warm_start_updates if isinstance(algorithm, WarmStarts) else 0
         self._stop = threading.Event()
+        self._imitated = 0
         self._blocks = 0
         self._metrics: dict[str, float] = {}
         self._saved_at = 0
@@ -114,10 +121,10 @@ class Learner:
         if learner is not None:
             learner.load_state_dict(below(_REWARD, tensors))
         self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
-        self._blocks = values["blocks"]
+        self._blocks, self._imitated = values["blocks"], values.get("warm_start_updates", 0)
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
-        self._reported = (time.monotonic(), self._blocks)
+        self._reported = (time.monotonic(), self._gradient_steps)
 
     def run(self) -> bool:
         """Learn until the run is complete or a stop is requested; then save and tell the actors.
@@ -131,12 +138,15 @@ class Learner:
             RuntimeError: The receive thread died, or learning diverged.
             Exception: What ended the thread that samples ahead.
         """
-        self._publish()
+        if self._is_warm() and not self._complete():
+            self._publish()
         with closing(self._sampler):
             while not self._stop.is_set() and not self._complete():
                 self._server.raise_if_dead()
                 self._receive()
-                if self._blocks < self._allowed_blocks():
+                if not self._is_warm():
+                    self._imitate()
+                elif self._blocks < self._allowed_blocks():
                     self._update()
                 else:
                     self._server.wait(timeout_s=0.1)
@@ -154,10 +164,18 @@ class Learner:
         self._receive()
         self._write_progress()
 
+    @property
+    def _gradient_steps(self) -> int:
+        return self._imitated + self.updates
+
+    def _is_warm(self) -> bool:
+        return self._imitated >= self._warm_start_updates
+
     def _complete(self) -> bool:
         config = self._config
         return (
-            self.environment_steps >= config.max_environment_steps
+            self._is_warm()
+            and self.environment_steps >= config.max_environment_steps
             and self._blocks >= config.max_environment_steps - config.start_steps
         )
 
@@ -177,6 +195,18 @@ class Learner:
         config = self._config
         return min(config.max_environment_steps, config.start_steps + self._blocks + config.lead_steps)
 
+    def _imitate(self) -> None:
+        """One step of the warm start. Nobody acts before its end: no weights are published."""
+        assert isinstance(self._algorithm, WarmStarts)
+        batch = self._sampler.sample_demonstrations(self._algorithm.batch_size)
+        self._metrics = self._algorithm.imitate(batch)
+        self._imitated += 1
+        self._raise_if_diverged()
+        if self._is_warm() or self._imitated % self._config.checkpoint_every == 0:
+            self._save()  # Before the publication: what is acted by must not be imitated again after a crash.
+        if self._is_warm() and not self._complete():
+            self._publish()
+
     def _update(self) -> None:
         # Ahead only for a block that is owed: a learner that keeps up with the robot learns from its newest step.
         another = self._blocks + 1 < self._allowed_blocks()
@@ -187,16 +217,19 @@ class Learner:
             batch = self._reward_learner.relabel(batch)
         self._metrics = self._algorithm.update(batch) | about_reward
         self._blocks += 1
-        broken = [name for name, value in self._metrics.items() if not math.isfinite(value)]
-        if broken:
-            raise RuntimeError(
-                f"Learning diverged: {', '.join(broken)} is not finite after {self.updates} updates. The checkpoints "
-                "are from before; try a smaller learning rate or critic LayerNorm."
-            )
+        self._raise_if_diverged()
         if self._blocks % self._config.publish_every == 0:
             self._publish()
         if self.environment_steps - self._saved_at >= self._config.checkpoint_every:
             self._save()
+
+    def _raise_if_diverged(self) -> None:
+        broken = [name for name, value in self._metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise RuntimeError(
+                f"Learning diverged: {', '.join(broken)} is not finite after {self._gradient_steps} updates. The "
+                "checkpoints are from before; try a smaller learning rate or critic LayerNorm."
+            )
 
     def _publish(self) -> None:
         self._server.publish(self._blocks, encode_weights(self._algorithm.policy_weights()))
@@ -205,6 +238,7 @@ class Learner:
         self._server.sync()
         values: dict[str, Any] = {
             "blocks": self._blocks,
+            "warm_start_updates": self._imitated,
             "updates": self.updates,
             "sampler_random_state": self._sampler.random_state(),
         }
@@ -216,13 +250,14 @@ class Learner:
 
     def _write_progress(self) -> None:
         now_s = time.monotonic()
-        last_s, last_blocks = self._reported
-        self._reported = (now_s, self._blocks)
-        rate = (self._blocks - last_blocks) * self._algorithm.utd_ratio / max(1e-6, now_s - last_s)
+        last_s, last_steps = self._reported
+        self._reported = (now_s, self._gradient_steps)
+        rate = (self._gradient_steps - last_steps) / max(1e-6, now_s - last_s)
         self._journal.write(
             "learner",
             {
                 "environment_steps": self.environment_steps,
+                "warm_start": [self._imitated, self._warm_start_updates],
                 "updates": self.updates,
                 "updates_per_s": round(rate, 1),
                 "policy_version": self._blocks,

@@ -138,3 +138,14 @@ class GaussianActor(nn.Module):
         # log(1 - tanh(x)^2), written so that it stays finite (SAC, appendix C).
         log_squash = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
         return raw.tanh(), (log_normal - log_squash).sum(-1)
+
+    def imitation_loss(self, state_BD: Tensor, action_BA: Tensor, log_std: float) -> Tensor:  # noqa: N803
+        """Mean distance of the squashed mean from demonstrated actions, and how far the spread is from `log_std`.
+
+        The distance is absolute, not squared (as in ACT, arXiv:2304.13705): grippers and saturated motions are
+        demonstrated at -1 or 1 with noise that can go only inward, which moves the mean of what is seen, but not the
+        median. The spread is not fitted to demonstrations: with few of them it shrinks where they are learned by heart,
+        and the likelihood then counts these states for more than all others.
+        """
+        mean, own_log_std = self(state_BD)
+        return (mean.tanh() - action_BA).abs().mean() + (own_log_std - log_std).square().mean()

@@ -64,6 +64,11 @@ class Prefetcher:
             self._pending = _Pending(self._thread.submit(self._draw, batches, batch_size), before)
         return batch
 
+    def sample_demonstrations(self, batch_size: int) -> Batch:
+        """As `MixedSampler.sample_demonstrations`, at once; not while a batch is under way."""
+        assert self._pending is None
+        return self._sampler.sample_demonstrations(batch_size)
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling before the batch under way: who goes on from it draws that batch again."""
         return self._sampler.random_state() if self._pending is None else self._pending.random_state

@@ -159,6 +159,11 @@ class MixedSampler:
             batch[name] = self._to_device(whole.reshape(batches * batch_size, *whole.shape[2:]))
         return batch
 
+    def sample_demonstrations(self, batch_size: int) -> Batch:
+        """Nothing but what people showed, whatever the share; shape (batch_size, ...)."""
+        rows = self._demonstrations.draw(batch_size)
+        return {name: self._to_device(self._demonstrations.take(name, rows)) for name in self._names}
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling of both buffers, as plain values."""
         return {"online": self._online.random_state(), "demonstrations": self._demonstrations.random_state()}

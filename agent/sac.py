@@ -5,6 +5,7 @@ LayerNorm, a random subset of it in the target, many critic updates per environm
 half of each batch from demonstrations, is the sampler's (`agent.replay.MixedSampler`).
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -41,6 +42,8 @@ class SACConfig(Config):
         initial_temperature: RLPD 1.0, HIL-SERL 0.01.
         target_entropy_scale: Target entropy is minus this times the number of actions (RLPD 0.5, SAC 1.0).
         entropy_backup: Whether the target contains the entropy term.
+        warm_start_updates: Steps of behaviour cloning of the actor, on demonstrations, before the first environment
+            step; 0 begins with a random policy.
         compile: Whether to compile the losses with torch.compile: half a minute before the first update, and a C++
             compiler on CPU, for updates that are up to twice as fast where critics are many.
     """
@@ -60,6 +63,7 @@ class SACConfig(Config):
     initial_temperature: float = 0.1
     target_entropy_scale: float = 0.5
     entropy_backup: bool = False
+    warm_start_updates: int = 0
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +76,8 @@ class SACConfig(Config):
             raise ValueError(
                 f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1"
             )
+        if self.warm_start_updates < 0:
+            raise ValueError(f"warm_start_updates {self.warm_start_updates} must not be negative")
         positive = (
             "discount",
             "target_rate",
@@ -90,7 +96,7 @@ class SACConfig(Config):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
 
 
-def _actions(spec: TransitionSpec) -> int:
+def count_actions(spec: TransitionSpec) -> int:
     """A, if a tanh-squashed policy can fill the action space."""
     if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
         raise InputError(
@@ -100,11 +106,17 @@ def _actions(spec: TransitionSpec) -> int:
 
 
 class SACPolicy:
-    """Encoder and actor network; satisfies `agent.algorithm.Policy`."""
+    """Encoder and Gaussian actor; satisfies `agent.algorithm.Policy`.
 
-    def __init__(self, config: SACConfig, spec: TransitionSpec, seed: int) -> None:
+    Args:
+        config: Has the actor's `hidden_sizes` and `layer_norm`, and what `make_encoder` wants.
+        spec: Layout of observations and actions.
+        seed: Of the noise.
+    """
+
+    def __init__(self, config: Any, spec: TransitionSpec, seed: int) -> None:
         self._keys = spec.observation_keys
-        actions = _actions(spec)
+        actions = count_actions(spec)
         self._generator = torch.Generator().manual_seed(seed)
         self._shape = (1, actions)
         self.encoder = self.make_encoder(config, spec)
@@ -139,9 +151,10 @@ class SAC:
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
+        self.warm_start_updates = config.warm_start_updates
         self._keys = spec.observation_keys
         self._device = device
-        self._actions = _actions(spec)
+        self._actions = count_actions(spec)
         # Initial weights come from torch's global generator; fork it so that making an algorithm has no side effect.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -163,6 +176,7 @@ class SAC:
             "actor": _adam(self.actor.parameters(), config.actor_learning_rate),
             "critic": _adam([*self.critic.parameters(), *learning], config.critic_learning_rate),
             "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
+            "imitation": _adam([*self.actor.parameters(), *learning], config.actor_learning_rate),
         }
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
@@ -192,6 +206,19 @@ class SAC:
             )
         metrics |= self.update_actor(_rows(observation, rows))
         return {name: float(value) for name, value in metrics.items()}
+
+    def imitate(self, batch: Batch) -> dict[str, float]:
+        """One step of behaviour cloning of encoder and actor; touches nothing of critics and temperature.
+
+        The encoder is the critics' to train, but they have nothing to learn from yet, and an actor that imitated on
+        random features would lose what it learned as soon as they changed.
+        """
+        features = self.encoder(self._observation(batch, "observation"))
+        # The spread of a Gaussian whose entropy is the one that the temperature aims at.
+        log_std = -self.config.target_entropy_scale - 0.5 * math.log(2.0 * math.pi * math.e)
+        loss = self.actor.imitation_loss(features, batch["action"], log_std)
+        self._step("imitation", loss)
+        return {"imitation_loss": float(loss.detach())}
 
     def update_critic(
         self,

@@ -33,7 +33,8 @@ class LiveView:
         self._progress = Progress(
             TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()
         )
-        self._bar = self._progress.add_task("environment steps", total=config.learner.max_environment_steps)
+        self._stage = ("environment steps", 0, config.learner.max_environment_steps)
+        self._bar = self._progress.add_task(self._stage[0], total=self._stage[2])
         self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
         self._last_line_s = time.monotonic()
         self._take_in()  # A resumed run shows where it stands, and prints none of its old evaluations.
@@ -72,8 +73,7 @@ class LiveView:
         for entry in entries:
             if entry["kind"] == "learner":
                 self._learner = entry
-                self._speed.append((entry["time"], entry["environment_steps"]))
-                self._progress.update(self._bar, completed=entry["environment_steps"])
+                self._go_on(entry)
             elif entry["kind"] == "episode":
                 self._episode = entry
                 self._episodes += 1
@@ -81,6 +81,21 @@ class LiveView:
             elif entry["kind"] == "evaluation":
                 self._evaluation = entry
         return entries
+
+    def _go_on(self, entry: dict[str, Any]) -> None:
+        """Progress of what the learner does now: its warm start, then the environment steps, if there are to be any."""
+        steps = self._config.learner.max_environment_steps
+        done, wanted = entry.get("warm_start", (0, 0))
+        before, _, _ = self._stage
+        if done < wanted or not steps:
+            self._stage = ("updates of the warm start", done, wanted)
+        else:
+            self._stage = ("environment steps", entry["environment_steps"], steps)
+        stage, completed, total = self._stage
+        if stage != before:
+            self._speed.clear()
+        self._speed.append((entry["time"], completed))
+        self._progress.update(self._bar, description=stage, completed=completed, total=total)
 
     def _values(self) -> dict[str, str]:
         """What is shown, in order."""
@@ -112,7 +127,7 @@ class LiveView:
         if len(self._speed) < 2 or self._speed[-1][1] <= self._speed[0][1]:
             return "-"
         (first_s, first), (last_s, last) = self._speed[0], self._speed[-1]
-        remaining = self._config.learner.max_environment_steps - last
+        remaining = self._stage[2] - last
         seconds = max(0.0, remaining * (last_s - first_s) / (last - first))
         return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
@@ -126,8 +141,9 @@ class LiveView:
         return table
 
     def _line(self) -> str:
-        steps = self._learner.get("environment_steps", 0)
-        return f"{steps:,} steps; " + "; ".join(f"{name} {value}" for name, value in self._values().items())
+        stage, completed, _ = self._stage
+        values = "; ".join(f"{name} {value}" for name, value in self._values().items())
+        return f"{completed:,} {stage}; {values}"
 
 
 def _evaluation_line(entry: dict[str, Any]) -> str:

@@ -109,6 +109,7 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "robot_minutes": round(steps / config.task.control_rate_hz / 60, 2),
         "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
+        "warm_start_updates": learner.get("warm_start", (0, 0))[0],
         "updates": learner.get("updates", 0),
         "missed_deadlines": sum(e["missed_deadlines"] for e in processes),
         "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),

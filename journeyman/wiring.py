@@ -195,7 +195,7 @@ def check(config: RunConfig) -> None:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
     """
     make_device(config.learner.device)
-    load_algorithm(config.algorithm)
+    _check_demonstrations(config)
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
@@ -210,13 +210,34 @@ def check(config: RunConfig) -> None:
     env.close()
 
 
+def _check_demonstrations(config: RunConfig) -> None:
+    """See that an algorithm which learns from demonstrations has some, and nothing else where it must not.
+
+    Raises:
+        InputError: It has not, or the algorithm does not exist.
+    """
+    algorithm, parameters = load_algorithm(config.algorithm)
+    ratio = config.learner.demonstration_ratio
+    if getattr(algorithm, "demonstrations_only", False) and ratio != 1:
+        raise InputError(
+            f"learner.demonstration_ratio is {ratio:g}, but {config.algorithm.algorithm} learns from demonstrations "
+            "alone: set it to 1."
+        )
+    updates = getattr(parameters, "warm_start_updates", 0)
+    if updates and not config.demonstrations.episodes:
+        raise InputError(
+            f"algorithm.config.warm_start_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
+            "imitate; use some demonstrations, or another algorithm without a warm start."
+        )
+
+
 def replay_capacities(config: RunConfig, spec: TransitionSpec) -> tuple[int, int]:
     """Online transitions to keep, and interventions beside them: no more than the run will have.
 
     Raises:
         InputError: They do not fit into this machine's memory.
     """
-    online = min(config.learner.replay_capacity, config.learner.max_environment_steps)
+    online = min(config.learner.replay_capacity, max(1, config.learner.max_environment_steps))
     interventions = min(config.learner.intervention_capacity, online)
     kept = online + interventions
     needed, there = replay_bytes(spec, kept), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

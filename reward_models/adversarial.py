@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent.algorithm import Batch
-from agent.encoders import EncoderConfig, ImageEncoder
-from agent.networks import VectorEncoder
+from agent.encoders import EncoderConfig, make_encoder
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
 from controllers.config import Config, InputError
@@ -117,9 +116,8 @@ class AdversarialReward:
         actions = int(np.prod(spec.action_space.shape)) if self._with_action else 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = ImageEncoder(config.encoder, judged) if judged.image_keys else VectorEncoder(judged)
-            self.encoder = encoder.to(device)
-            sizes = [encoder.size + actions, *config.hidden_sizes]
+            self.encoder = make_encoder(config.encoder, judged).to(device)
+            sizes = [self.encoder.size + actions, *config.hidden_sizes]
             layers = [m for i, o in pairwise(sizes) for m in (nn.Linear(i, o), nn.ReLU())]
             self.head = nn.Sequential(*layers, nn.Linear(sizes[-1], 1)).to(device)
         learning = [p for p in (*self.encoder.parameters(), *self.head.parameters()) if p.requires_grad]

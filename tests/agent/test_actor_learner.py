@@ -88,6 +88,31 @@ class CountingAlgorithm:
         self.updates = int(state["updates"])
 
 
+class WarmStarting(CountingAlgorithm):
+    """Imitates 25 times first, and only what was demonstrated."""
+
+    warm_start_updates = 25
+
+    def __init__(self):
+        super().__init__()
+        self.imitated = 0
+        self.at_imitation = lambda: None
+
+    def imitate(self, batch):
+        assert batch["reward"].shape == (self.batch_size,)
+        assert set(batch["provenance"].tolist()) == {Provenance.DEMONSTRATION}
+        self.imitated += 1
+        self.at_imitation()
+        return {"imitation_loss": 1.0 / self.imitated}
+
+    def state_dict(self):
+        return super().state_dict() | {"imitated": torch.tensor(self.imitated)}
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.imitated = int(state["imitated"])
+
+
 class CountingReward:
     """Pays how often it has been asked to learn."""
 
@@ -142,7 +167,9 @@ class Rig:
         self.algorithm = algorithm or CountingAlgorithm()
         self.log = RecordLog.open(folder / "replay.log", SPEC.dtype)
         self.replay = ReplayBuffer(SPEC, 1000, 0)
-        self.demonstrations = Demonstrations(SPEC, np.zeros(0, SPEC.dtype), 1000, 1)
+        recorded = np.zeros(10 * isinstance(self.algorithm, WarmStarting), SPEC.dtype)
+        recorded["provenance"] = Provenance.DEMONSTRATION
+        self.demonstrations = Demonstrations(SPEC, recorded, 1000, 1)
         self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
         for records in self.log.records():
             self.sampler.append(records)
@@ -313,6 +340,91 @@ def test_a_reward_that_learns_is_asked_before_every_block_and_resumes_with_the_r
     again.actor()
     again.run()
     assert again.algorithm.paid == list(range(101, 131))
+
+
+def test_a_warm_start_comes_before_the_first_step(tmp_path):
+    rig = Rig(tmp_path, algorithm=WarmStarting())
+    rig.algorithm.at_imitation = lambda: steps.append(rig.replay.total_added)
+    steps = []
+    _, policy, _, _ = rig.actor().test
+    rig.run()
+    assert steps == [0] * 25
+    assert rig.learner.environment_steps == 120
+    assert rig.algorithm.updates == rig.learner.updates == 3 * (120 - 20)
+    assert policy.loaded[0] == 0.0
+    entries = [e for e in JournalReader(rig.journal).new() if e["kind"] == "learner"]
+    assert entries[-1]["warm_start"] == [25, 25]
+
+
+def test_a_run_without_environment_steps_is_over_with_its_warm_start(tmp_path):
+    rig = Rig(tmp_path, algorithm=WarmStarting(), max_environment_steps=0)
+    env, policy, _, parked = rig.actor().test
+    rig.run()
+    assert rig.algorithm.imitated == 25
+    assert rig.algorithm.updates == len(rig.stored()) == 0
+    assert not policy.loaded  # Nothing is done by the robot for nothing.
+    assert not env.resets
+    assert parked
+    (path,) = Checkpoints(tmp_path / "checkpoints").all()
+    assert load_checkpoint(path)[0]["imitated"] == 25
+
+
+def test_a_warm_start_that_is_stopped_goes_on_and_is_not_acted_by_before_its_end(tmp_path):
+    rig = Rig(tmp_path, algorithm=WarmStarting(), max_environment_steps=0)
+    rig.algorithm.at_imitation = lambda: rig.algorithm.imitated == 7 and rig.learner.request_stop()
+    _, policy, _, _ = rig.actor().test
+    rig.run()
+    assert not rig.learner._complete()
+    again = Rig(tmp_path, algorithm=WarmStarting(), max_environment_steps=30)
+    assert again.algorithm.imitated == 7
+    again.actor()
+    again.run()
+    assert not policy.loaded
+    assert again.algorithm.imitated == 25
+    assert again.learner.environment_steps == 30
+
+
+def test_a_learner_killed_in_its_warm_start_goes_on_from_its_checkpoint(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def kill():
+        if rig.algorithm.imitated == 17:
+            raise Killed
+
+    rig = Rig(tmp_path, algorithm=WarmStarting(), checkpoint_every=5)
+    rig.algorithm.at_imitation = kill
+    with pytest.raises(Killed):
+        rig.run()
+    assert Rig(tmp_path, algorithm=WarmStarting()).algorithm.imitated == 15
+
+
+def test_what_was_acted_by_is_never_imitated_again(tmp_path):
+    """Killed as soon as there is a first policy: the checkpoint from before has the whole warm start."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(version, payload):
+        raise Killed
+
+    rig = Rig(tmp_path, algorithm=WarmStarting())
+    rig.server.publish = kill
+    with pytest.raises(Killed):
+        rig.run()
+    again = Rig(tmp_path, algorithm=WarmStarting())
+    assert again.algorithm.imitated == 25
+    again.algorithm.at_imitation = lambda: pytest.fail("imitated again")
+    again.actor()
+    again.run()
+    assert again.learner.environment_steps == 120
+
+
+def test_divergence_of_a_warm_start_is_an_error(tmp_path):
+    rig = Rig(tmp_path, algorithm=WarmStarting())
+    rig.algorithm.imitate = lambda batch: {"imitation_loss": float("inf")}
+    with pytest.raises(RuntimeError, match="imitation_loss is not finite after 1 updates"):
+        rig.run()
 
 
 def test_a_run_resumes_with_its_counters(tmp_path):

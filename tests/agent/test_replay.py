@@ -70,6 +70,22 @@ def test_every_slice_of_a_batch_has_the_same_share_and_is_whole(
         assert float(part.mean()) == expected
 
 
+def test_demonstrations_alone_are_sampled_whatever_the_share_and_resume_where_they_were(spec, make_records):
+    def make_sampler(seed):
+        online, demonstrations = (ReplayBuffer(spec, 64, seed + i) for i in range(2))
+        online.append(make_records(64, reward=0.0))
+        demonstrations.append(make_records(64, reward=np.arange(1, 65)))
+        return MixedSampler(spec, online, demonstrations, 0.25, CPU)
+
+    first, second = make_sampler(0), make_sampler(10)
+    drawn = first.sample_demonstrations(500)
+    assert set(drawn["reward"].tolist()) == set(range(1, 65))
+    assert drawn.keys() == first.sample(1, 8).keys()
+    second.set_random_state(first.random_state())
+    again = (sampler.sample_demonstrations(9)["action"] for sampler in (first, second))
+    assert torch.equal(*again)
+
+
 def test_fields_of_a_sampled_row_belong_together(spec, make_records):
     records = make_records(30)
     buffer = ReplayBuffer(spec, 30, 0)

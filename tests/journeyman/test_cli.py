@@ -54,6 +54,13 @@ def _elsewhere(tmp_path, monkeypatch):
         (["train", "learner.device=[cpu"], ["learner.device=[cpu", "key=value"]),
         (["train", "task=lift_cube_pixels"], ["['front', 'wrist']", "algorithm=drq"]),
         (["train", "algorithm=drq"], ["no cameras", "algorithm=rlpd"]),
+        (["train", "algorithm=bc", "demonstrations.episodes=0"], ["nothing to imitate", "demonstrations"]),
+        (["train", "algorithm=bc", "learner.demonstration_ratio=0.5"], ["0.5", "agent.bc.BC", "set it to 1"]),
+        (
+            ["train", "algorithm.config.warm_start_updates=9", "demonstrations.episodes=0"],
+            ["warm_start_updates is 9", "nothing to imitate"],
+        ),
+        (["train", "learner.max_environment_steps=-1"], ["max_environment_steps -1"]),
         (["train", *PIXELS, "algorithm.config.encoder.kind=vit"], ["vit", "encoder.kind"]),
         (
             ["train", *PIXELS, "algorithm.config.encoder={kind: resnet10, weights: absent}"],

@@ -28,12 +28,24 @@ def test_overrides_of_every_depth():
     assert config.task.control_rate_hz == 20
 
 
+def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_can_be_changed():
+    config = compose(["algorithm=bc", "algorithm.config.batch_size=32"])
+    assert config.algorithm.algorithm == "agent.bc.BC"
+    assert config.algorithm.config["batch_size"] == 32
+    assert (config.learner.max_environment_steps, config.learner.demonstration_ratio) == (0, 1.0)
+    assert compose(["algorithm=bc", "learner.max_environment_steps=9"]).learner.max_environment_steps == 9
+    interactive = compose(["algorithm=hg_dagger"])
+    assert interactive.algorithm.algorithm == "agent.bc.BC"
+    assert interactive.learner.max_environment_steps > 0
+    assert (interactive.learner.demonstration_ratio, interactive.actor.random_steps) == (1.0, 0)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("task=lift_cub", r"no task 'lift_cub'; choose from .*lift_cube.*reach.*mean 'lift_cube'"),
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
-        ("algorithm=ppo", r"no algorithm 'ppo'; choose from drq, rlpd, sac"),
+        ("algorithm=ppo", r"no algorithm 'ppo'; choose from bc, drq, hg_dagger, rlpd, sac"),
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),
         ("sed=1", r"no key 'sed'; choose from .*Did you mean 'seed'"),
         ("task.action.translation=1", r"no key 'task\.action\.translation'; choose from .*translation_m"),

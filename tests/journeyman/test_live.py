@@ -52,7 +52,7 @@ def seen(view, capsys):
 
 def test_before_anything_is_known_nothing_is_claimed(run, config, capsys):
     line = seen(LiveView(config, run), capsys)
-    assert line.startswith("0 steps; evaluation -; success of last 20 -; episodes 0;")
+    assert line.startswith("0 environment steps; evaluation -; success of last 20 -; episodes 0;")
     assert line.endswith("policy age -; time left -")
 
 
@@ -64,7 +64,7 @@ def test_a_line_says_how_the_run_is_doing(run, journal, config, capsys):
     journal.write("learner", progress(1000))
     said = seen(view, capsys)
     assert "evaluation at 1,000 steps: 17 of 20 (85%, 95 % interval 64% to 95%)" in said
-    assert "1,000 steps; evaluation 85% at 1,000; success of last 20 75%; episodes 4" in said
+    assert "1,000 environment steps; evaluation 85% at 1,000; success of last 20 75%; episodes 4" in said
     assert "robot minutes 1.7; updates 4,000; updates/s 38; policy age 5 steps" in said
 
 
@@ -85,6 +85,24 @@ def test_the_time_left_comes_from_the_pace(run, journal, config, capsys):
     assert view._time_left() == "3:20"
 
 
+def test_the_warm_start_is_what_there_is_progress_of_until_it_is_over(run, journal, config, capsys):
+    view = LiveView(config, run)
+    journal.write("learner", progress(0, warm_start=[400, 2000]))
+    journal.write("learner", progress(0, warm_start=[1200, 2000]))
+    assert "1,200 updates of the warm start; " in seen(view, capsys)
+    assert view._time_left() != "-"
+    journal.write("learner", progress(30, warm_start=[2000, 2000]))
+    said = seen(view, capsys)
+    assert "30 environment steps; " in said
+    assert said.endswith("time left -")  # The pace of imitation says nothing about the robot's.
+
+
+def test_a_run_without_environment_steps_ends_with_its_warm_start(run, journal, capsys):
+    view = LiveView(compose(["task=reach", "algorithm=bc"]), run)
+    journal.write("learner", progress(0, warm_start=[5000, 5000]))
+    assert "5,000 updates of the warm start; " in seen(view, capsys)
+
+
 def test_a_fault_is_said_at_once(run, journal, config, capsys):
     view = LiveView(config, run)
     journal.write_report(
@@ -99,7 +117,7 @@ def test_a_resumed_run_shows_where_it_stands_and_repeats_nothing(run, journal, c
     journal.write("learner", progress(1000))
     said = seen(LiveView(config, run), capsys)
     assert "interval" not in said
-    assert said.startswith("1,000 steps; evaluation 85% at 1,000")
+    assert said.startswith("1,000 environment steps; evaluation 85% at 1,000")
 
 
 def test_a_terminal_shows_a_bar_and_the_same_values(run, journal, config, monkeypatch, capsys):

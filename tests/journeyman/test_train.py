@@ -96,9 +96,13 @@ def child_pids(process, verb):
     return found
 
 
-def encoder_weights(folder):
+def policy_weights(folder):
     weights, _ = load_policy(RunDirectory((folder / "runs/latest").resolve()).checkpoints().newest())
-    return {name: value.numpy() for name, value in weights.items() if name.startswith("encoder.")}
+    return {name: value.numpy() for name, value in weights.items()}
+
+
+def encoder_weights(folder):
+    return {name: value for name, value in policy_weights(folder).items() if name.startswith("encoder.")}
 
 
 def stored_rows(run):
@@ -177,6 +181,62 @@ def test_it_learns_from_images(tmp_path):
             rows[f"next_observation.{camera}"][:-1][follows], rows[f"observation.{camera}"][1:][follows]
         )
         assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 100
+
+
+def test_behaviour_cloning_ends_with_a_report_and_no_step_of_the_robot(tmp_path):
+    plain = [a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.", "actor."))]
+    code, output = train(tmp_path, *plain, "algorithm=bc", "algorithm.config.warm_start_updates=400")
+    assert code == 0, output
+    result = summary(tmp_path)
+    assert result["algorithm"] == "bc"
+    assert result["warm_start_updates"] == 400
+    assert result["environment_steps"] == result["transitions_stored"] == result["episodes"] == 0
+    assert (tmp_path / "runs/latest/report/learning_curve.png").stat().st_size > 0
+    code, output = train(tmp_path, "run=runs/latest")  # It is complete.
+    assert code == 0, output
+    assert summary(tmp_path)["warm_start_updates"] == 400
+
+
+def test_hg_dagger_goes_on_cloning_while_the_policy_acts(tmp_path):
+    plain = [
+        a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.start", "actor.random"))
+    ]
+    dagger = ("algorithm=hg_dagger", "algorithm.config.warm_start_updates=50", "actor.evaluate_every=60")
+    code, output = train(tmp_path, *plain, *dagger, "learner.max_environment_steps=100")
+    assert code == 0, output
+    result = summary(tmp_path)
+    assert (result["warm_start_updates"], result["updates"]) == (50, 100 - 1)
+    assert result["transitions_stored"] == 100
+    assert set(stored_rows((tmp_path / "runs/latest").resolve())["policy_version"]) > {0}
+
+
+def imitated(folder):
+    entries = JournalReader(folder / "runs/latest/journal.jsonl").new()
+    return max((e["warm_start"][0] for e in entries if e["kind"] == "learner"), default=0)
+
+
+def test_kill_9_in_the_warm_start_ends_with_the_same_policy(tmp_path):
+    """Killed between two checkpoints: what was not saved is done again, with the same batches."""
+    plain = [a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.", "actor."))]
+    plain += ["algorithm=bc", "algorithm.config.warm_start_updates=2000", "learner.checkpoint_every=300"]
+    policies = []
+    for folder in (tmp_path / "whole", tmp_path / "killed"):
+        folder.mkdir()
+        process = start(folder, *plain)
+        if folder.name == "killed":
+            while imitated(folder) < 350:
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.01)
+            (pid,) = child_pids(process, "learner")
+            os.kill(pid, signal.SIGKILL)
+            assert imitated(folder) < 2000
+        code, output = finish(process)
+        assert code == 0, output
+        assert output.count("SIGKILL") == (folder.name == "killed")
+        assert summary(folder)["warm_start_updates"] == 2000
+        policies.append(policy_weights(folder))
+    one, other = policies
+    assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("victim", ["learner", "actor"])
