@@ -38,6 +38,7 @@ SMALL = (
     "demonstrations.episodes=2",
     "evaluation.episodes=1",
     "evaluation.video_episodes=0",
+    "evaluation.baseline=false",
     "algorithm.config.hidden_sizes=[32,32]",
     "algorithm.config.batch_size=32",
     "algorithm.config.utd_ratio=1",

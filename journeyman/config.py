@@ -134,10 +134,13 @@ class FinalEvaluationConfig(Config):
     Attributes:
         episodes: Deterministic episodes.
         video_episodes: How many of them are filmed; 0 needs no graphics library.
+        baseline: Whether a clone of the demonstrations is evaluated, too, for comparison. Null does so where that costs
+            neither a robot's time nor much of a computer's: simulated, without cameras.
     """
 
     episodes: int = 50
     video_episodes: int = 3
+    baseline: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

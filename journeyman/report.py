@@ -16,7 +16,7 @@ from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
-from journeyman import interventions, reward_watch, spot_checks
+from journeyman import baseline, interventions, reward_watch, spot_checks
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -38,19 +38,21 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     sent, stored = _count_transitions(config, directory)  # First: it says so if the run is in use.
     folder = directory.report
     folder.mkdir(exist_ok=True)
-    evaluation, film_note = _evaluate_and_film(config, directory, folder)
+    evaluation, cloned, film_note = _evaluate_and_film(config, directory, folder)
     journal = JournalReader(directory.journal).new()
-    _plot(journal, evaluation, config, folder / "learning_curve.png")
+    _plot(journal, evaluation, cloned, config, folder / "learning_curve.png")
     for source in (directory.config, directory.versions):
         shutil.copy(source, folder / source.name)
     summary = _summary(config, journal, evaluation) | {
         "transitions_sent": sent,
         "transitions_stored": stored,
         "spot_checks": spot_checks.watch(directory.episodes),
+        "baseline": msgspec.to_builtins(cloned),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     lines = [
         f"{describe(evaluation)}.",
+        *([baseline.describe(cloned)] if cloned else []),
         *(
             tell(summary[key])
             for key, tell in (
@@ -65,8 +67,10 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     return "\n".join(lines)
 
 
-def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path) -> tuple[Evaluation, str]:
-    """The final evaluation; its first episodes are filmed where that is possible."""
+def _evaluate_and_film(
+    config: RunConfig, directory: RunDirectory, folder: Path
+) -> tuple[Evaluation, Evaluation | None, str]:
+    """The final evaluation, whose first episodes are filmed where that is possible, and the baseline's."""
     wanted = config.evaluation.video_episodes
     env = make_env(config, render=wanted > 0, run=directory)
     path = folder / "evaluation.mp4"
@@ -78,12 +82,13 @@ def _evaluate_and_film(config: RunConfig, directory: RunDirectory, folder: Path)
 
     try:
         evaluation = evaluate_newest(config, directory, env, shoot)
+        cloned = baseline.measure(config, directory, env)
     finally:
         film.close()
         env.close()
     if film.refused:
-        return evaluation, f"no video: {film.refused}"
-    return evaluation, path.name if wanted else "no video was asked for"
+        return evaluation, cloned, f"no video: {film.refused}"
+    return evaluation, cloned, path.name if wanted else "no video was asked for"
 
 
 def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
@@ -144,8 +149,14 @@ def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int,
     return sent, stored
 
 
-def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, path: Path) -> None:
-    """Evaluations with their 95 % intervals over environment steps; training success as a thin line behind."""
+def _plot(
+    journal: list[dict[str, Any]],
+    final: Evaluation,
+    cloned: Evaluation | None,
+    config: RunConfig,
+    path: Path,
+) -> None:
+    """Evaluations with their 95 % intervals over environment steps; training success and baseline as thin lines."""
     points = [
         msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation)
         for e in journal
@@ -156,6 +167,14 @@ def _plot(journal: list[dict[str, Any]], final: Evaluation, config: RunConfig, p
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
         _plot_training(axes, episodes)
+    if cloned is not None:
+        axes.axhline(
+            100 * cloned.success_rate,
+            color="C2",
+            linewidth=1,
+            linestyle="--",
+            label="clone of the demonstrations",
+        )
     steps = [p.environment_steps for p in points]
     axes.fill_between(
         steps,

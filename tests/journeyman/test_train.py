@@ -35,6 +35,7 @@ SMALL = (
     "demonstrations.episodes=3",
     "evaluation.episodes=2",
     "evaluation.video_episodes=0",
+    "evaluation.baseline=false",
     "algorithm.config.compile=false",
     "algorithm.config.hidden_sizes=[32,32]",
     "algorithm.config.batch_size=32",
