@@ -8,15 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import Config
+from controllers.state import RobotState
 
 # Names of the MCAP metadata records at the two ends of an episode.
 START_RECORD = "journeyman.episode"
 END_RECORD = "journeyman.episode_end"
 SCHEMA_VERSION = 1
 PROVENANCES = ("robot", "twin", "human", "demonstration")
+# What a RobotState says besides when.
+MEASUREMENTS = tuple(field for field in RobotState.__struct_fields__ if field != "stamp_s")
 
 
-class EpisodeMetadata(Config):
+class EpisodeMetadata(Config, omit_defaults=True):
     """What one must know to use an episode.
 
     Attributes:
@@ -31,6 +34,8 @@ class EpisodeMetadata(Config):
         recorded_at: Start, ISO 8601, UTC.
         software: Versions of what recorded it, by name.
         judge: Name of the reward model that paid and said success; `task` is the robot's own.
+        measured: Fields of `RobotState` that the file holds. Ours hold all; imported recordings may know fewer, and
+            what was never measured is not made up.
     """
 
     schema_version: int
@@ -44,6 +49,7 @@ class EpisodeMetadata(Config):
     recorded_at: str
     software: dict[str, str]
     judge: str = "task"
+    measured: tuple[str, ...] = MEASUREMENTS
 
 
 class EpisodeEnd(Config):
@@ -71,8 +77,8 @@ class Episode:
         truncated: bool, shape (T,); only the last may be true.
         intervened: Whether a human acted, bool, shape (T,).
         provenance: Who produced each step, one of `PROVENANCES`, shape (T,).
-        robot: The fields of `RobotState` but its stamp, float64, shape (T + 1, ...).
-        elapsed_s: Stamps of the robot's states since the first, float64, shape (T + 1,).
+        robot: The measured fields of `RobotState`, float64, shape (T + 1, ...).
+        elapsed_s: Stamps of the observations since the first, float64, shape (T + 1,).
         success: Whether the task was done; None in an unfinished recording.
     """
 

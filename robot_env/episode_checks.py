@@ -10,8 +10,15 @@ from numpy.typing import NDArray
 from controllers.config import InputError
 from controllers.state import RobotState
 from robot_env.contracts import Observation
+from robot_env.episode import MEASUREMENTS, PROVENANCES, Episode
 
 _LONGEST_EPISODE_S = 86_400.0
+_SIZES = {"ee_quaternion_xyzw": (4,), "ee_wrench": (6,), "gripper_width_m": ()}
+# Measured together or not at all: they share a message.
+_PAIRS = (
+    ("ee_position_m", "ee_quaternion_xyzw"),
+    ("ee_linear_velocity_m_s", "ee_angular_velocity_rad_s"),
+)
 
 
 def refuse(source: str, field: str, step: int, found: object, allowed: str) -> NoReturn:
@@ -104,16 +111,92 @@ class StepCheck:
         if not not_before_s <= state.stamp_s < self.start_s + _LONGEST_EPISODE_S:
             allowed = f"at least {not_before_s} and less than a day after the start"
             refuse(self.source, "robot_state.stamp_s", step, state.stamp_s, allowed)
-        sizes = {"ee_quaternion_xyzw": 4, "ee_wrench": 6}
-        for field in RobotState.__struct_fields__:
+        for field in MEASUREMENTS:
             value = np.asarray(getattr(state, field), np.float64)
             name = f"robot_state.{field}"
             check_finite(self.source, name, value[None], step)
-            if field not in ("stamp_s", "gripper_width_m"):
-                size = self.joints if field.startswith("joint_") else sizes.get(field, 3)
-                self._shape(name, value, (size,), step)
+            self._shape(name, value, _shape_of(field, self.joints), step)
 
     def _shape(self, field: str, value: NDArray[Any], shape: tuple[int, ...], step: int) -> None:
         if value.shape != shape:
             found, allowed = f"of shape {list(value.shape)}", f"of shape {list(shape)}"
             refuse(self.source, field, step, found, allowed)
+
+
+def check_episode(source: str, episode: Episode) -> None:
+    """Refuse an episode that no learner may see: sizes that do not fit together, values that make no sense.
+
+    Raises:
+        InputError: Naming file, field and step.
+    """
+    metadata, steps = episode.metadata, len(episode.actions)
+    state = episode.observations["state"]
+    _check_shape(source, "observation.state", state, (steps + 1, len(metadata.state_names)))
+    check_finite(source, "observation.state", state)
+    for key, images in episode.observations.items():
+        if key != "state" and (images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3):
+            found = f"{images.dtype} of shape {list(images.shape[1:])}"
+            refuse(source, f"observation.{key}", 0, found, "uint8 of shape [height, width, 3]")
+        _check_length(source, f"observation.{key}", images, steps + 1)
+    _check_robot(source, episode)
+    check_actions(source, episode.actions, metadata.action_size)
+    for name in ("rewards", "terminated", "truncated", "intervened", "provenance"):
+        _check_shape(source, name, getattr(episode, name), (steps,))
+    check_finite(source, "reward", episode.rewards)
+    for step, who in enumerate(episode.provenance):
+        if who not in PROVENANCES:
+            refuse(source, "provenance", step, repr(str(who)), f"one of {', '.join(PROVENANCES)}")
+    early = np.flatnonzero((episode.terminated | episode.truncated)[:-1])
+    if early.size:
+        refuse(source, "terminated or truncated", int(early[0]), "true", "false before the last step")
+
+
+def _check_robot(source: str, episode: Episode) -> None:
+    measured = set(episode.metadata.measured)
+    if measured != episode.robot.keys() or not measured <= set(MEASUREMENTS):
+        refuse(
+            source, "measured", 0, f"{sorted(measured)}", f"what the file holds, of {', '.join(MEASUREMENTS)}"
+        )
+    for pair in _PAIRS:
+        if len(measured.intersection(pair)) == 1:
+            refuse(source, "measured", 0, f"only one of {' and '.join(pair)}", "both or neither")
+    for name, values in episode.robot.items():
+        shape = _shape_of(name, len(episode.metadata.joint_names))
+        _check_shape(source, name, values, (len(episode.actions) + 1, *shape))
+        check_finite(source, name, values)
+    _check_stamps(source, episode.elapsed_s, len(episode.actions) + 1)
+
+
+def _check_stamps(source: str, stamps_s: NDArray[np.float64], length: int) -> None:
+    _check_shape(source, "elapsed_s", stamps_s, (length,))
+    check_finite(source, "elapsed_s", stamps_s)
+    backwards = np.flatnonzero(np.diff(stamps_s) < 0.0)
+    if backwards.size:
+        step = int(backwards[0]) + 1
+        allowed = f"at least {stamps_s[step - 1]}, as at the step before"
+        refuse(source, "elapsed_s", step, stamps_s[step], allowed)
+    if stamps_s[0] != 0.0 or stamps_s[-1] >= _LONGEST_EPISODE_S:
+        found = f"{stamps_s[0]} to {stamps_s[-1]}"
+        refuse(source, "elapsed_s", 0, found, "from 0 to less than a day")
+
+
+def _shape_of(field: str, joints: int) -> tuple[int, ...]:
+    """Shape of a field of RobotState."""
+    return (joints,) if field.startswith("joint_") else _SIZES.get(field, (3,))
+
+
+def _check_shape(source: str, field: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    _check_length(source, field, values, shape[0])
+    if values.shape[1:] != shape[1:]:
+        refuse(source, field, 0, f"of shape {list(values.shape[1:])}", f"of shape {list(shape[1:])}")
+
+
+def _check_length(source: str, field: str, values: NDArray[Any], length: int) -> None:
+    if len(values) != length:
+        refuse(
+            source,
+            field,
+            min(len(values), length),
+            f"one of {len(values)}",
+            f"one of {length}, the others' number",
+        )

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from controllers.config import InputError
 from robot_env.episode import (
     END_RECORD,
-    PROVENANCES,
     SCHEMA_VERSION,
     START_RECORD,
     Episode,
     EpisodeEnd,
     EpisodeMetadata,
 )
-from robot_env.episode_checks import check_actions, check_finite, refuse
+from robot_env.episode_checks import check_episode, refuse
 from robot_env.episode_topics import ACTION, IMAGE_TYPE, ROBOT_FIELDS, STATE, TYPES, camera_of, image_topic
 from robot_env.mcap_file import LoggedMessage, MessageLog, read_log
 from robot_env.mcap_messages import rgb_of, stamp_ns_of
 
+_JOINTS = "/joint_states"
 _Record = TypeVar("_Record", EpisodeMetadata, EpisodeEnd)
 
 
@@ -83,7 +83,7 @@ def decode_episode(
             raise InputError(f"Episode {source} holds {steps} of its {end.steps} steps; record it again.")
         success = end.success
     episode = _episode(_Topics(source, log), metadata, steps, success, images)
-    _check(source, episode)
+    check_episode(source, episode)
     return episode
 
 
@@ -154,6 +154,12 @@ class _Topics:
                 refuse(self._source, topic, step, f"of shape {list(row.shape)}", f"of shape {list(shape)}")
         return np.stack(rows)
 
+    def stamps_ns(self, sequence: range) -> NDArray[np.int64]:
+        """When the observations were made: as the joints' headers say or, where nobody measured joints, when logged."""
+        if _JOINTS in self._messages:
+            return self.stack(_JOINTS, sequence, lambda m: stamp_ns_of(m.header), np.int64)
+        return np.array([message.stamp_ns for message in self._messages[STATE]], np.int64)
+
     def _refuse(self, what: str) -> NoReturn:
         raise InputError(f"Episode {self._source} is damaged: {what}; record it again.")
 
@@ -173,9 +179,11 @@ def _episode(
         if images:
             observations[camera] = topics.stack(topic, seen, rgb_of, np.uint8, IMAGE_TYPE)
     robot = {
-        name: topics.stack(topic, seen, read, np.float64) for name, (topic, read) in ROBOT_FIELDS.items()
+        name: topics.stack(topic, seen, read, np.float64)
+        for name, (topic, read) in ROBOT_FIELDS.items()
+        if name in metadata.measured
     }
-    stamps_ns = topics.stack("/joint_states", seen, lambda m: stamp_ns_of(m.header), np.int64)
+    stamps_ns = topics.stamps_ns(seen)
     return Episode(
         metadata=metadata,
         observations=observations,
@@ -189,36 +197,3 @@ def _episode(
         elapsed_s=(stamps_ns - stamps_ns[0]) * 1e-9,
         success=success,
     )
-
-
-def _check(source: str, episode: Episode) -> None:
-    """Refuse values that no learner may see."""
-    metadata = episode.metadata
-    _check_width(source, "observation.state", episode.observations["state"], len(metadata.state_names))
-    _check_width(source, "joint_position_rad", episode.robot["joint_position_rad"], len(metadata.joint_names))
-    check_finite(source, "observation.state", episode.observations["state"])
-    for name, values in episode.robot.items():
-        check_finite(source, name, values)
-    check_actions(source, episode.actions, metadata.action_size)
-    check_finite(source, "reward", episode.rewards)
-    for step, who in enumerate(episode.provenance):
-        if who not in PROVENANCES:
-            refuse(source, "provenance", step, repr(str(who)), f"one of {', '.join(PROVENANCES)}")
-    backwards = np.flatnonzero(np.diff(episode.elapsed_s) < 0.0)
-    if backwards.size:
-        step, elapsed_s = int(backwards[0]) + 1, episode.elapsed_s
-        refuse(
-            source,
-            "elapsed_s",
-            step,
-            elapsed_s[step],
-            f"at least {elapsed_s[step - 1]}, as at the step before",
-        )
-    early = np.flatnonzero((episode.terminated | episode.truncated)[:-1])
-    if early.size:
-        refuse(source, "terminated or truncated", int(early[0]), "true", "false before the last step")
-
-
-def _check_width(source: str, field: str, values: NDArray[Any], width: int) -> None:
-    if values.shape[1:] != (width,):
-        refuse(source, field, 0, f"of shape {list(values.shape[1:])}", f"of shape [{width}], one per name")

@@ -1,12 +1,11 @@
 """Which topic of an episode holds what: robot states as messages of a ROS 2 robot, and back."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from controllers.state import RobotState
 from robot_env import mcap_messages
 
 _BASE_FRAME = "base"
@@ -48,20 +47,34 @@ ROBOT_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def robot_messages(
-    stamp_ns: int, joint_names: tuple[str, ...], state: RobotState
+    stamp_ns: int, joint_names: tuple[str, ...], measured: Mapping[str, Any]
 ) -> dict[str, mcap_messages.Message]:
-    """A robot's state as messages by topic; the inverse of `ROBOT_FIELDS`."""
-    joints = state.joint_position_rad, state.joint_velocity_rad_s, state.joint_effort_nm
-    pose = state.ee_position_m, state.ee_quaternion_xyzw
-    twist = state.ee_linear_velocity_m_s, state.ee_angular_velocity_rad_s
-    width = np.array([state.gripper_width_m])
-    return {
-        _JOINTS: mcap_messages.joint_state(stamp_ns, joint_names, *joints),
-        _GRIPPER: mcap_messages.joint_state(stamp_ns, ["gripper_width"], width),
-        _POSE: mcap_messages.pose_stamped(stamp_ns, _BASE_FRAME, *pose),
-        _TWIST: mcap_messages.twist_stamped(stamp_ns, _BASE_FRAME, *twist),
-        _WRENCH: mcap_messages.wrench_stamped(stamp_ns, _BASE_FRAME, state.ee_wrench),
-    }
+    """A robot's state as messages by topic; the inverse of `ROBOT_FIELDS`.
+
+    Args:
+        stamp_ns: When it was measured, since the Unix epoch.
+        joint_names: Names of the N joints.
+        measured: Fields of RobotState by name. A topic of which nothing is measured has no message; pose, twist and
+            wrench are measured as a whole.
+    """
+    messages: dict[str, mcap_messages.Message] = {}
+    joints = [
+        measured.get(name) for name in ("joint_position_rad", "joint_velocity_rad_s", "joint_effort_nm")
+    ]
+    if any(values is not None for values in joints):
+        messages[_JOINTS] = mcap_messages.joint_state(stamp_ns, joint_names, *joints)
+    if "gripper_width_m" in measured:
+        width = np.array([measured["gripper_width_m"]])
+        messages[_GRIPPER] = mcap_messages.joint_state(stamp_ns, ["gripper_width"], width)
+    if "ee_position_m" in measured:
+        pose = measured["ee_position_m"], measured["ee_quaternion_xyzw"]
+        messages[_POSE] = mcap_messages.pose_stamped(stamp_ns, _BASE_FRAME, *pose)
+    if "ee_linear_velocity_m_s" in measured:
+        twist = measured["ee_linear_velocity_m_s"], measured["ee_angular_velocity_rad_s"]
+        messages[_TWIST] = mcap_messages.twist_stamped(stamp_ns, _BASE_FRAME, *twist)
+    if "ee_wrench" in measured:
+        messages[_WRENCH] = mcap_messages.wrench_stamped(stamp_ns, _BASE_FRAME, measured["ee_wrench"])
+    return messages
 
 
 def image_topic(camera: str) -> str:

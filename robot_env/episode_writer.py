@@ -1,9 +1,7 @@
 """Records an episode into an MCAP file of ROS 2 messages, so that a crash loses at most the step in progress."""
 
 import importlib.metadata
-import os
 import platform
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,21 +12,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError
+from controllers.config import InputError
 from controllers.state import RobotState
-from robot_env import mcap_messages
 from robot_env.contracts import Observation
-from robot_env.episode import (
-    END_RECORD,
-    PROVENANCES,
-    SCHEMA_VERSION,
-    START_RECORD,
-    EpisodeEnd,
-    EpisodeMetadata,
-)
+from robot_env.episode import PROVENANCES, SCHEMA_VERSION, EpisodeMetadata
 from robot_env.episode_checks import StepCheck, check_finite
-from robot_env.episode_topics import ACTION, IMAGE_TYPE, STATE, SUCCESS, TYPES, image_topic, robot_messages
-from robot_env.mcap_file import MessageWriter
+from robot_env.episode_file import EpisodeFile
 
 _PACKAGES = ("journeyman", "gymnasium", "mcap", "mcap-ros2-support", "mujoco", "numpy")
 
@@ -74,16 +63,12 @@ class EpisodeWriter:
         Raises:
             InputError: `path` is no free name of an MCAP file, or `provenance` is unknown.
         """
-        if path.suffix != ".mcap":
-            raise InputError(f"Episode file {path} must be named *.mcap; choose such a name.")
         if provenance not in PROVENANCES:
             raise InputError(
                 f"provenance {provenance!r} does not exist; choose from {', '.join(PROVENANCES)}."
             )
         self._path = path
-        self._refuse_overwriting()
-        # A name of its own: what a crashed recording of the same episode left stays there to be looked at.
-        self._partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        self._file = EpisodeFile(path)
         self._provenance = provenance
         self._joint_names = tuple(joint_names or ())
         self._given: dict[str, Any] = {
@@ -95,10 +80,8 @@ class EpisodeWriter:
             "seed": seed,
             "judge": judge,
         }
-        self._messages: MessageWriter | None = None
         self._steps = 0
         self._ended = False
-        self._closed = False
 
     def start(self, observation: Observation, robot_state: RobotState) -> None:
         """Record what is seen after the reset.
@@ -106,7 +89,7 @@ class EpisodeWriter:
         Raises:
             InputError: A value is not finite, a shape is not the announced one, or the folder cannot be written.
         """
-        if self._messages is not None or self._closed:
+        if not self._file.is_fresh:
             raise RuntimeError("start() may be called once: make a new EpisodeWriter per episode.")
         self._joint_names = self._joint_names or tuple(
             f"joint_{i + 1}" for i in range(robot_state.joint_position_rad.size)
@@ -122,16 +105,9 @@ class EpisodeWriter:
         observation = self._check.observation(observation, 0)
         self._check.robot_state(robot_state, robot_state.stamp_s, 0)
         self._start_ns = time.time_ns()
-        try:
-            self._messages = MessageWriter(self._partial)
-        except OSError as error:
-            raise InputError(
-                f"Episode {self._path} cannot be written: {error.strerror}; choose a folder that exists and may be "
-                "written."
-            ) from None
-        self._messages.add_metadata(START_RECORD, _as_strings(self._metadata()))
-        self._add_seen(self._messages, observation, robot_state)
-        self._messages.end_chunk()
+        self._file.begin(self._metadata())
+        self._add_seen(observation, robot_state)
+        self._file.end_instant()
 
     def step(
         self,
@@ -158,7 +134,7 @@ class EpisodeWriter:
         Raises:
             InputError: See `start`; the recording is discarded.
         """
-        messages = self._recording()
+        self._refuse_unless_recording()
         if self._ended:
             raise RuntimeError("step() after the episode has ended: call finish() or discard().")
         try:
@@ -170,17 +146,18 @@ class EpisodeWriter:
             self.discard()
             raise
         self._steps += 1
-        self._add_seen(messages, next_observation, robot_state)
-        for topic, message in {
-            ACTION: mcap_messages.float32_array("action", action),
-            "/reward": {"data": float(reward)},
-            "/terminated": {"data": bool(terminated)},
-            "/truncated": {"data": bool(truncated)},
-            "/intervened": {"data": bool(intervened)},
-            "/provenance": {"data": "human" if intervened else self._provenance},
-        }.items():
-            messages.add(topic, TYPES[topic], message, self._stamp_ns, self._steps)
-        messages.end_chunk()
+        self._add_seen(next_observation, robot_state)
+        self._file.acted(
+            self._stamp_ns,
+            self._steps,
+            action=action,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            intervened=intervened,
+            provenance="human" if intervened else self._provenance,
+        )
+        self._file.end_instant()
         self._ended = bool(terminated or truncated)
 
     def finish(self, success: bool, path: Path | None = None) -> None:
@@ -193,64 +170,39 @@ class EpisodeWriter:
         Raises:
             InputError: A file of that name has appeared meanwhile; the recording stays in the partial file.
         """
-        messages = self._recording()
+        self._refuse_unless_recording()
         if self._steps == 0:
             raise RuntimeError("finish() before the first step: call discard().")
-        messages.add(SUCCESS, TYPES[SUCCESS], {"data": bool(success)}, self._stamp_ns, self._steps)
-        messages.end_chunk()
-        messages.add_metadata(END_RECORD, _as_strings(EpisodeEnd(success=bool(success), steps=self._steps)))
-        messages.finish()
-        self._closed = True
-        self._path = path or self._path
-        self._refuse_overwriting()
-        os.replace(self._partial, self._path)
-        _sync_folder(self._path.parent)
+        self._file.finish(self._stamp_ns, success, self._steps, path)
 
     def discard(self) -> None:
         """Remove the recording. Idempotent; does nothing after `finish`."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._messages is not None:
-            self._messages.close()
-            self._partial.unlink(missing_ok=True)
+        self._file.discard()
 
-    def _recording(self) -> MessageWriter:
-        if self._messages is None or self._closed:
+    def _refuse_unless_recording(self) -> None:
+        if not self._file.is_open:
             raise RuntimeError(
                 "Nothing is being recorded: make an EpisodeWriter per episode and call start()."
             )
-        return self._messages
-
-    def _refuse_overwriting(self) -> None:
-        if self._path.exists():
-            raise InputError(f"Episode {self._path} exists; choose a new name or remove the file.")
 
     def _metadata(self) -> EpisodeMetadata:
         return EpisodeMetadata(
             schema_version=SCHEMA_VERSION,
             joint_names=self._joint_names,
             recorded_at=datetime.fromtimestamp(self._start_ns * 1e-9, UTC).isoformat(timespec="milliseconds"),
-            software=_software(),
+            software=software_versions(),
             **self._given,
         )
 
-    def _add_seen(self, messages: MessageWriter, observation: Observation, state: RobotState) -> None:
-        """Add one instant: the robot as its ROS 2 topics show it, and what the learner is given."""
+    def _add_seen(self, observation: Observation, state: RobotState) -> None:
         self._stamp_s = state.stamp_s
         # The robot's clock is monotonic or simulated; in messages it runs on from the start's wall time.
         self._stamp_ns = self._start_ns + round((state.stamp_s - self._check.start_s) * 1e9)
-        for topic, message in robot_messages(self._stamp_ns, self._joint_names, state).items():
-            messages.add(topic, TYPES[topic], message, self._stamp_ns, self._steps)
-        seen = mcap_messages.float32_array("state", observation["state"])
-        messages.add(STATE, TYPES[STATE], seen, self._stamp_ns, self._steps)
-        for camera in self._check.image_shapes:
-            image = mcap_messages.compressed_image(self._stamp_ns, f"{camera}_optical", observation[camera])
-            messages.add(image_topic(camera), IMAGE_TYPE, image, self._stamp_ns, self._steps)
+        self._file.seen(self._stamp_ns, self._steps, msgspec.structs.asdict(state), observation)
 
 
-def _software() -> dict[str, str]:
-    """Versions by name."""
+def software_versions() -> dict[str, str]:
+    """Versions of what records, by name."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -258,17 +210,3 @@ def _software() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # Run from a checkout, or on a robot without a simulator.
     return versions
-
-
-def _as_strings(record: Config) -> dict[str, str]:
-    """Every field as JSON: MCAP's metadata map strings to strings."""
-    return {key: msgspec.json.encode(value).decode() for key, value in msgspec.to_builtins(record).items()}
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from controllers.config import InputError
 from robot_env.episode import Episode, EpisodeMetadata
+from robot_env.episode_copy import write_episode
 from robot_env.episode_reader import decode_episode, read_episode, read_episode_log
 from robot_env.episode_writer import EpisodeWriter
 
@@ -27,6 +28,7 @@ __all__ = [
     "load_demonstrations",
     "read_episode",
     "read_episode_log",
+    "write_episode",
 ]
 
 

@@ -79,7 +79,7 @@ def decoder(type_name: str) -> Callable[[bytes], Any]:
 def joint_state(
     stamp_ns: int,
     names: Sequence[str],
-    position: NDArray[np.float64],
+    position: NDArray[np.float64] | None = None,
     velocity: NDArray[np.float64] | None = None,
     effort: NDArray[np.float64] | None = None,
 ) -> Message:
@@ -87,7 +87,7 @@ def joint_state(
     return {
         "header": _header(stamp_ns, ""),
         "name": list(names),
-        "position": position.tolist(),
+        "position": [] if position is None else position.tolist(),
         "velocity": [] if velocity is None else velocity.tolist(),
         "effort": [] if effort is None else effort.tolist(),
     }
