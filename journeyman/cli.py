@@ -14,7 +14,7 @@ _VERBS = {
     "collect": "record demonstrations as MCAP episodes, of the scripted expert or by hand with device=...",
     "label": "say which frames of recorded episodes show success",
     "reward": "fit a success classifier to labelled episodes, or check one on others",
-    "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats; see docs/episodes.md",
+    "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats, convert; see docs/episodes.md",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "report": "write the report of a run again",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",

@@ -104,6 +104,92 @@ def run_process() -> Callable[..., Any]:
     return run
 
 
+@pytest.fixture(scope="session")
+def make_episode() -> Callable[..., Any]:
+    """An episode of random numbers, sizes as asked for."""
+    import numpy as np
+
+    from robot_env.episode import MEASUREMENTS, PROVENANCES, Episode, EpisodeMetadata
+
+    sizes = {"ee_quaternion_xyzw": (4,), "ee_wrench": (6,), "gripper_width_m": ()}
+
+    def make(
+        number: int,
+        steps: int = 4,
+        joints: int = 2,
+        measured: Any = MEASUREMENTS,
+        cameras: Any = ("wrist",),
+        end: Any = (True, False),
+        **metadata: Any,
+    ) -> Episode:
+        rng = np.random.default_rng(number)
+        rows = steps + 1
+        ends = np.zeros((2, steps), bool)
+        ends[:, -1] = end
+        known: dict[str, Any] = {
+            "schema_version": 1,
+            "task": {"name": "reach", "control_rate_hz": 10.0},
+            "robot": "fake",
+            "joint_names": tuple(f"joint_{i + 1}" for i in range(joints)),
+            "state_names": ("a", "b", "c"),
+            "action_size": 2,
+            "operator": "Ada",
+            "seed": None,
+            "recorded_at": "2026-01-31T12:00:00.123+00:00",
+            "software": {"numpy": "2"},
+            "measured": tuple(measured),
+        }
+        shapes = {n: (joints,) if n.startswith("joint_") else sizes.get(n, (3,)) for n in measured}
+        return Episode(
+            metadata=EpisodeMetadata(**{**known, **metadata}),
+            observations={
+                "state": rng.normal(size=(rows, 3)).astype(np.float32),
+                **{name: rng.integers(0, 256, (rows, 5, 7, 3), np.uint8) for name in cameras},
+            },
+            actions=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
+            rewards=rng.normal(size=steps),
+            terminated=ends[0],
+            truncated=ends[1],
+            intervened=rng.random(steps) < 0.5,
+            provenance=rng.choice(PROVENANCES, steps),
+            robot={name: rng.normal(size=(rows, *shape)) for name, shape in shapes.items()},
+            elapsed_s=np.cumsum([0, *rng.integers(0, 10**9, steps)]) * 1e-9,
+            success=bool(rng.random() < 0.5),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[..., None]:
+    """Two episodes hold the same, bit for bit; but for the images of `lossy` cameras, which are left out."""
+    import numpy as np
+
+    def check(found: Any, wanted: Any, lossy: Any = ()) -> None:
+        assert found.metadata == wanted.metadata
+        assert found.success is wanted.success
+        for name in (
+            "actions",
+            "rewards",
+            "terminated",
+            "truncated",
+            "intervened",
+            "provenance",
+            "elapsed_s",
+        ):
+            mine, theirs = getattr(found, name), getattr(wanted, name)
+            assert mine.dtype.kind == theirs.dtype.kind, name
+            assert mine.tolist() == theirs.tolist(), name
+        for group in ("observations", "robot"):
+            mine, theirs = getattr(found, group), getattr(wanted, group)
+            assert mine.keys() == theirs.keys()
+            for name in mine.keys() - set(lossy):
+                assert mine[name].dtype == theirs[name].dtype, name
+                np.testing.assert_array_equal(mine[name], theirs[name], name)
+
+    return check
+
+
 def _segments() -> set[str]:
     """Shared memory of DDS that no living process uses."""
     found = {str(path) for path in Path("/dev/shm").glob("fast*_*") if not path.name.endswith("_el")}

@@ -13,6 +13,7 @@ _ACTIONS = {
     "merge": "journeyman.episodes.merging",
     "split": "journeyman.episodes.splitting",
     "stats": "journeyman.episodes.stats",
+    "convert": "journeyman.episodes.convert",
 }
 
 

@@ -1,0 +1,319 @@
+"""Episodes out of recordings that know less than ours: what is missing is asked for or left out, never made up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import Config, InputError
+from journeyman.episodes.formats.report import Report
+from robot_env.episode import MEASUREMENTS, PROVENANCES, SCHEMA_VERSION, EpisodeMetadata
+from robot_env.episode_checks import check_episode
+from robot_env.episode_writer import software_versions
+from robot_env.episodes import Episode
+from robot_env.task import RewardConfig, Task
+
+
+class ForeignOptions(Config):
+    """What one may have to say about recordings of others.
+
+    Attributes:
+        task: Name of a task; the recordings must then fit it, and its scales are applied to the state.
+        control_rate_hz: Steps per second, where neither the recordings nor the task say it.
+        robot: Name of the robot, where the recordings do not say it.
+        operator: Who acted.
+        provenance: Who produced the steps, one of `PROVENANCES`.
+        state: What makes the `state` vector, in order: name in the recordings -> our name. All numbers if empty.
+        cameras: Images: name in the recordings -> our camera. All images if empty.
+        action_low: What is -1 in our actions, one number for all entries or one for each.
+        action_high: What is +1.
+        success: Whether all episodes succeeded, where the recordings do not say it.
+        accept_changes: Take exported episodes that were edited since.
+    """
+
+    task: str = ""
+    control_rate_hz: float | None = None
+    robot: str = "unknown"
+    operator: str = ""
+    provenance: str = "demonstration"
+    state: dict[str, str] = {}
+    cameras: dict[str, str] = {}
+    action_low: float | tuple[float, ...] = -1.0
+    action_high: float | tuple[float, ...] = 1.0
+    success: bool | None = None
+    accept_changes: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.provenance not in PROVENANCES:
+            raise ValueError(
+                f"provenance {self.provenance!r} does not exist; choose from {', '.join(PROVENANCES)}"
+            )
+        if self.control_rate_hz is not None and not 0.0 < self.control_rate_hz < inf:
+            raise ValueError(f"control_rate_hz {self.control_rate_hz} must be positive and finite")
+        try:
+            fits = bool(np.all(np.subtract(self.action_high, self.action_low) > 0))
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"action_low {self.action_low} must lie below action_high {self.action_high}")
+
+
+@dataclass
+class Recording:
+    """What another format holds of one episode.
+
+    Attributes:
+        observations: By name: numbers, shape (T + 1, ...), or images, uint8, shape (T + 1, H, W, 3).
+        actions: Shape (T, A), in their own units.
+        rewards: Shape (T,), if known.
+        terminated: Shape (T,), if known.
+        truncated: Shape (T,), if known.
+        intervened: Shape (T,), if known.
+        success: If known.
+        control_rate_hz: If known.
+        robot: The robot's name, if known.
+        task: The task's name, if known.
+        names: Names of the entries of observations, where they have any.
+        elapsed_s: Shape (T + 1,), if known.
+        measured: Fields of `RobotState`, shape (T + 1, ...).
+        joint_names: Of `measured`.
+        seed: Of the reset, if known.
+    """
+
+    observations: dict[str, NDArray[Any]]
+    actions: NDArray[Any]
+    rewards: NDArray[Any] | None = None
+    terminated: NDArray[Any] | None = None
+    truncated: NDArray[Any] | None = None
+    intervened: NDArray[Any] | None = None
+    success: bool | None = None
+    control_rate_hz: float | None = None
+    robot: str = ""
+    task: str = ""
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    elapsed_s: NDArray[Any] | None = None
+    measured: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    joint_names: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+def chosen_task(options: ForeignOptions) -> Task | None:
+    """The task that is named, if one is.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if not options.task:
+        return None
+    from journeyman.config import compose  # With Hydra, which only this option needs.
+
+    return compose([f"task={options.task}"]).task
+
+
+def is_image(values: NDArray[Any]) -> bool:
+    """Whether these are colour images, (N, H, W, 3) of bytes."""
+    return values.dtype == np.uint8 and values.ndim == 4 and values.shape[3] == 3
+
+
+def episode_of(
+    name: str, recording: Recording, options: ForeignOptions, task: Task | None, report: Report
+) -> Episode:
+    """An episode of ours.
+
+    Args:
+        name: For messages.
+        recording: What is known.
+        options: What is said besides.
+        task: What it must fit, if anything.
+        report: Gets a note for each thing that is assumed.
+
+    Raises:
+        InputError: Something is missing, does not fit, or makes no sense.
+    """
+    steps = len(recording.actions)
+    if steps < 1:
+        raise InputError(f"{name}: it holds no step.")
+    rate_hz = _rate_hz(name, recording, options, task)
+    state, state_names = _state(name, recording, options, task)
+    terminated, truncated, success = _end(name, recording, options, report)
+    intervened = np.zeros(steps, bool) if recording.intervened is None else recording.intervened.astype(bool)
+    metadata = EpisodeMetadata(
+        schema_version=SCHEMA_VERSION,
+        task=msgspec.to_builtins(task)
+        if task
+        else {"name": recording.task or "unknown", "control_rate_hz": rate_hz},
+        robot=recording.robot or options.robot,
+        joint_names=recording.joint_names,
+        state_names=state_names,
+        action_size=recording.actions.shape[1] if recording.actions.ndim == 2 else 0,
+        operator=options.operator,
+        seed=recording.seed,
+        recorded_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        software=software_versions(),
+        measured=tuple(field_ for field_ in MEASUREMENTS if field_ in recording.measured),
+    )
+    if task and metadata.action_size != task.action.size:
+        raise InputError(
+            f"{name}: its actions have {metadata.action_size} entries, but those of task {task.name} have "
+            f"{task.action.size}; choose another task."
+        )
+    episode = Episode(
+        metadata=metadata,
+        observations={"state": state, **_images(name, recording, options, task)},
+        actions=_actions(name, recording.actions, options),
+        rewards=_rewards(recording, success, task, report),
+        terminated=terminated,
+        truncated=truncated,
+        intervened=intervened,
+        provenance=np.where(intervened, "human", options.provenance),
+        robot={key: np.asarray(recording.measured[key], np.float64) for key in metadata.measured},
+        elapsed_s=np.arange(steps + 1) / rate_hz if recording.elapsed_s is None else recording.elapsed_s,
+        success=success,
+    )
+    check_episode(name, episode)
+    return episode
+
+
+def _rate_hz(name: str, recording: Recording, options: ForeignOptions, task: Task | None) -> float:
+    known = [
+        r for r in (recording.control_rate_hz, options.control_rate_hz, task and task.control_rate_hz) if r
+    ]
+    if not known:
+        raise InputError(
+            f"{name}: nothing says how many steps a second are; give control_rate_hz=NUMBER or task=NAME."
+        )
+    if max(known) - min(known) > 1e-3 * max(known):
+        raise InputError(
+            f"{name}: its control rate is given as {' and as '.join(f'{r:g}' for r in known)} Hz; choose one."
+        )
+    return known[0]
+
+
+def _state(
+    name: str, recording: Recording, options: ForeignOptions, task: Task | None
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """The `state` vector, shape (T + 1, S), and the names of its entries."""
+    seen = recording.observations
+    numbers = {key: values for key, values in seen.items() if not is_image(values)}
+    chosen = options.state or {key: key for key in numbers}
+    missing = sorted(chosen.keys() - numbers.keys())
+    if missing:
+        raise InputError(
+            f"{name}: it observes no {missing[0]!r}; choose state= from {', '.join(sorted(numbers))}."
+        )
+    scales = {part.name: part.scale for part in task.observation} if task else {}
+    if task and list(chosen.values()) != list(scales):
+        raise InputError(
+            f"{name}: its state would be {', '.join(chosen.values())}, but task {task.name} observes "
+            f"{', '.join(scales)}, in that order; say which is which with state={{theirs: ours, ...}}."
+        )
+    columns: list[NDArray[Any]] = []
+    names: list[str] = []
+    for theirs, ours in chosen.items():
+        values = numbers[theirs].reshape(len(numbers[theirs]), -1)
+        columns.append(
+            np.asarray(values / scales.get(ours, 1.0), np.float32) if scales else values.astype(np.float32)
+        )
+        known = recording.names.get(theirs, ()) if theirs == ours else ()
+        size = values.shape[1]
+        names += (
+            known if len(known) == size else [ours] if size == 1 else [f"{ours}.{i}" for i in range(size)]
+        )
+    rows = len(recording.actions) + 1
+    return (np.concatenate(columns, axis=1) if columns else np.zeros((rows, 0), np.float32)), tuple(names)
+
+
+def _images(
+    name: str, recording: Recording, options: ForeignOptions, task: Task | None
+) -> dict[str, NDArray[np.uint8]]:
+    """The images by camera."""
+    images = {key: values for key, values in recording.observations.items() if is_image(values)}
+    chosen = options.cameras or {key: key for key in images}
+    missing = sorted(chosen.keys() - images.keys())
+    if missing:
+        raise InputError(
+            f"{name}: it has no images {missing[0]!r}; choose cameras= from {', '.join(sorted(images)) or 'nothing'}."
+        )
+    cameras = {ours: images[theirs] for theirs, ours in chosen.items()}
+    for camera, config in (task.cameras if task else {}).items():
+        found = cameras[camera].shape[1:3] if camera in cameras else None
+        if found != (config.height, config.width):
+            have = f"images of {found[0]} x {found[1]}" if found else "no images"
+            raise InputError(
+                f"{name}: it has {have} of camera {camera}, but the task observes {config.height} x {config.width}; "
+                "say which is which with cameras={theirs: ours, ...}, or choose another task."
+            )
+    return cameras
+
+
+def _actions(name: str, actions: NDArray[Any], options: ForeignOptions) -> NDArray[np.float32]:
+    """The actions with their bounds at -1 and 1."""
+    if actions.ndim != 2 or not np.issubdtype(actions.dtype, np.number):
+        raise InputError(
+            f"{name}: its actions are {actions.dtype} of shape {list(actions.shape)}, but must be numbers, (T, A)."
+        )
+    bounds = [np.asarray(bound, np.float64) for bound in (options.action_low, options.action_high)]
+    if any(bound.ndim and bound.shape != actions.shape[1:] for bound in bounds):
+        raise InputError(
+            f"{name}: action_low and action_high must have {actions.shape[1]} entries, as its actions have."
+        )
+    low, high = bounds
+    if (low == -1.0).all() and (high == 1.0).all():
+        scaled = actions
+    else:
+        # Rounding must not push what lies on the bound beyond it.
+        scaled = 2.0 * (actions - low) / (high - low) - 1.0
+        scaled = np.where(np.abs(np.abs(scaled) - 1.0) < 1e-6, np.sign(scaled), scaled)
+    outside = ~(np.abs(scaled) <= 1.0)
+    if outside.any():
+        step, entry = np.argwhere(outside)[0]
+        raise InputError(
+            f"{name}: entry {entry} of action {step} is {actions[step, entry]:g}, outside the bounds of the actions; "
+            "give those with action_low=[...] action_high=[...]."
+        )
+    return scaled.astype(np.float32)
+
+
+def _end(
+    name: str, recording: Recording, options: ForeignOptions, report: Report
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
+    """terminated, truncated and success."""
+    steps = len(recording.actions)
+    flags = {}
+    for key in ("terminated", "truncated"):
+        values = getattr(recording, key)
+        flags[key] = np.zeros(steps, bool) if values is None else np.asarray(values).astype(bool)
+    success = recording.success if options.success is None else options.success
+    if success is None:
+        if recording.rewards is None and recording.terminated is None:
+            raise InputError(
+                f"{name}: nothing says whether the task was done; say it with success=true or success=false."
+            )
+        done = recording.terminated is None or bool(flags["terminated"][-1:].any())
+        success = done and (recording.rewards is None or bool(recording.rewards[-1] > 0))
+        report.note("Success is taken from the last step: terminated with a positive reward.")
+    if recording.terminated is None and recording.truncated is None:
+        flags["terminated" if success else "truncated"][-1] = True
+        report.note("What ended an episode is taken from its success: terminated with it, truncated without.")
+    return flags["terminated"], flags["truncated"], bool(success)
+
+
+def _rewards(recording: Recording, success: bool, task: Task | None, report: Report) -> NDArray[np.float64]:
+    """The rewards, or what a sparse task pays."""
+    if recording.rewards is not None:
+        return np.asarray(recording.rewards, np.float64)
+    pay = task.reward if task else RewardConfig()
+    rewards = np.full(len(recording.actions), pay.step, np.float64)
+    if success:
+        rewards[-1] = pay.success
+    report.note(
+        f"The recordings have no rewards: each step is paid {pay.step:g}, the last of a successful episode "
+        f"{pay.success:g}."
+    )
+    return rewards

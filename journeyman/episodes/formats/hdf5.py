@@ -1,0 +1,134 @@
+"""HDF5 files as plain trees of arrays, read with distrust and written with checksums."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controllers.config import InputError
+from journeyman.episodes.formats.libraries import library
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+# gzip makes data at most about a thousand times smaller: what claims to be larger was never written.
+_LARGEST_RATIO = 1100
+_DEEPEST = 16
+
+
+@dataclass
+class Tree:
+    """A group: its attributes, its arrays by name, its groups by name."""
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    groups: dict[str, "Tree"] = field(default_factory=dict)
+
+
+class Hdf5File:
+    """An open file. Whatever the library raises on damaged data, the caller sees as an InputError."""
+
+    def __init__(self, path: Path) -> None:
+        """Open for reading.
+
+        Raises:
+            InputError: It is none, or damaged.
+        """
+        self._path = path
+        with self._refusing(str(path)):
+            self._file = library("h5py").File(path, "r")
+            self._bound = _LARGEST_RATIO * path.stat().st_size
+
+    def __enter__(self) -> "Hdf5File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def names(self, group: str) -> list[str]:
+        """Names in a group.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        with self._refusing(group):
+            return list(self._file[group])
+
+    def attributes(self, group: str) -> dict[str, Any]:
+        """Attributes of a group.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        with self._refusing(group):
+            return dict(self._file[group].attrs)
+
+    def tree(self, group: str) -> Tree:
+        """Everything in a group.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        with self._refusing(group):
+            return self._tree(self._file[group], 0)
+
+    def _tree(self, group: Any, depth: int) -> Tree:
+        if depth > _DEEPEST:
+            raise ValueError("groups within groups without end")
+        tree = Tree(attributes=dict(group.attrs))
+        for name in group:
+            item = group[name]
+            if hasattr(item, "keys"):
+                tree.groups[name] = self._tree(item, depth + 1)
+            elif item.nbytes > self._bound:
+                raise ValueError(f"{name} claims {item.nbytes} bytes")
+            else:
+                tree.arrays[name] = np.asarray(item[()])
+        return tree
+
+    @contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        """Damage shows as any exception at all: of files, of keys, of types, of text."""
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{self._path}: {what} cannot be read, it is damaged or no such file ({reason})."
+            ) from None
+
+
+def write_arrays(group: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays into an h5py group, one chunk per image, compressed and with a checksum per chunk."""
+    for name, values in arrays.items():
+        if values.dtype.kind == "U":
+            values = np.char.encode(values, "utf-8")
+        if values.size == 0:
+            group.create_dataset(name, data=values)
+            continue
+        chunks = (1, *values.shape[1:]) if values.ndim == 4 else True
+        group.create_dataset(
+            name, data=values, chunks=chunks, compression="gzip", shuffle=True, fletcher32=True
+        )
+
+
+def text_of(value: Any) -> str | None:
+    """An attribute or entry that should be text; None if it is none."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    return value if isinstance(value, str) else None
+
+
+def starts_with(path: Path, magic: bytes) -> bool:
+    """Whether a file begins with these bytes."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(magic)) == magic
