@@ -99,6 +99,12 @@ def _alike(episodes: Iterator[NamedEpisode], report: Report) -> Iterator[NamedEp
     """Those that have the sizes of the first: other formats describe all their episodes at once."""
     first: NamedEpisode | None = None
     for name, episode in episodes:
+        slashed = [key for key in episode.observations if "/" in key]
+        if slashed:
+            report.drop(
+                f"{name}: the name of its camera {slashed[0]!r} has a slash, which other formats cannot keep."
+            )
+            continue
         first = first or NamedEpisode(name, episode)
         ours, theirs = _sizes(episode), _sizes(first.episode)
         different = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]

@@ -30,7 +30,8 @@ class ForeignOptions(Config):
         provenance: Who produced the steps, one of `PROVENANCES`.
         state: What makes the `state` vector, in order: name in the recordings -> our name. All numbers if empty.
         cameras: Images: name in the recordings -> our camera. All images if empty.
-        action_low: What is -1 in our actions, one number for all entries or one for each.
+        action_low: What is -1 in our actions, one number for all entries or one for each; where the recordings do not
+            say it, -1.
         action_high: What is +1.
         success: Whether all episodes succeeded, where the recordings do not say it.
         accept_changes: Take exported episodes that were edited since.
@@ -43,8 +44,8 @@ class ForeignOptions(Config):
     provenance: str = "demonstration"
     state: dict[str, str] = {}
     cameras: dict[str, str] = {}
-    action_low: float | tuple[float, ...] = -1.0
-    action_high: float | tuple[float, ...] = 1.0
+    action_low: float | tuple[float, ...] | None = None
+    action_high: float | tuple[float, ...] | None = None
     success: bool | None = None
     accept_changes: bool = False
 
@@ -56,12 +57,8 @@ class ForeignOptions(Config):
             )
         if self.control_rate_hz is not None and not 0.0 < self.control_rate_hz < inf:
             raise ValueError(f"control_rate_hz {self.control_rate_hz} must be positive and finite")
-        try:
-            fits = bool(np.all(np.subtract(self.action_high, self.action_low) > 0))
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(f"action_low {self.action_low} must lie below action_high {self.action_high}")
+        if (self.action_low is None) != (self.action_high is None):
+            raise ValueError("action_low and action_high must be given together")
 
 
 @dataclass
@@ -83,6 +80,7 @@ class Recording:
         elapsed_s: Shape (T + 1,), if known.
         measured: Fields of `RobotState`, shape (T + 1, ...).
         joint_names: Of `measured`.
+        action_bounds: What is -1 and what is +1 in our actions, shapes (A,), if known.
         seed: Of the reset, if known.
     """
 
@@ -100,6 +98,7 @@ class Recording:
     elapsed_s: NDArray[Any] | None = None
     measured: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     joint_names: tuple[str, ...] = ()
+    action_bounds: tuple[NDArray[Any], NDArray[Any]] | None = None
     seed: int | None = None
 
 
@@ -166,7 +165,7 @@ def episode_of(
     episode = Episode(
         metadata=metadata,
         observations={"state": state, **_images(name, recording, options, task)},
-        actions=_actions(name, recording.actions, options),
+        actions=_actions(name, recording, options, report),
         rewards=_rewards(recording, success, task, report),
         terminated=terminated,
         truncated=truncated,
@@ -252,23 +251,18 @@ def _images(
     return cameras
 
 
-def _actions(name: str, actions: NDArray[Any], options: ForeignOptions) -> NDArray[np.float32]:
+def _actions(name: str, recording: Recording, options: ForeignOptions, report: Report) -> NDArray[np.float32]:
     """The actions with their bounds at -1 and 1."""
+    actions = recording.actions
     if actions.ndim != 2 or not np.issubdtype(actions.dtype, np.number):
-        raise InputError(
-            f"{name}: its actions are {actions.dtype} of shape {list(actions.shape)}, but must be numbers, (T, A)."
-        )
-    bounds = [np.asarray(bound, np.float64) for bound in (options.action_low, options.action_high)]
-    if any(bound.ndim and bound.shape != actions.shape[1:] for bound in bounds):
-        raise InputError(
-            f"{name}: action_low and action_high must have {actions.shape[1]} entries, as its actions have."
-        )
-    low, high = bounds
-    if (low == -1.0).all() and (high == 1.0).all():
-        scaled = actions
-    else:
-        # Rounding must not push what lies on the bound beyond it.
+        found = f"{actions.dtype} of shape {list(actions.shape)}"
+        raise InputError(f"{name}: its actions are {found}, but must be numbers of shape [T, A].")
+    low, high = _bounds(name, recording, options)
+    scaled: NDArray[Any] = np.asarray(actions)
+    if (low != -1.0).any() or (high != 1.0).any():
+        report.note(f"Actions are scaled from [{low.min():g}, {high.max():g}] to [-1, 1], entry by entry.")
         scaled = 2.0 * (actions - low) / (high - low) - 1.0
+        # Rounding must not push what lies on a bound beyond it.
         scaled = np.where(np.abs(np.abs(scaled) - 1.0) < 1e-6, np.sign(scaled), scaled)
     outside = ~(np.abs(scaled) <= 1.0)
     if outside.any():
@@ -278,6 +272,23 @@ def _actions(name: str, actions: NDArray[Any], options: ForeignOptions) -> NDArr
             "give those with action_low=[...] action_high=[...]."
         )
     return scaled.astype(np.float32)
+
+
+def _bounds(name: str, recording: Recording, options: ForeignOptions) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What is -1 and what is +1, shapes (A,)."""
+    given: tuple[Any, Any] = recording.action_bounds or (-1.0, 1.0)
+    if options.action_low is not None and options.action_high is not None:
+        given = options.action_low, options.action_high
+    size = recording.actions.shape[1]
+    try:
+        low, high = (np.broadcast_to(np.asarray(bound, np.float64), (size,)) for bound in given)
+    except ValueError:
+        raise InputError(
+            f"{name}: action_low and action_high must have {size} entries, as its actions have, or be one number."
+        ) from None
+    if not (low < high).all():
+        raise InputError(f"{name}: action_low {low.tolist()} must lie below action_high {high.tolist()}.")
+    return low, high
 
 
 def _end(

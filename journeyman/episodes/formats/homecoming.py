@@ -32,8 +32,7 @@ def came_home(
     name: str,
     kept: Tree,
     observations: Mapping[str, NDArray[Any]],
-    actions: NDArray[Any],
-    rewards: NDArray[Any],
+    native: Mapping[str, NDArray[Any]],
     accept_changes: bool,
 ) -> Episode:
     """The episode that was exported.
@@ -42,8 +41,7 @@ def came_home(
         name: For messages.
         kept: The group `KEPT`.
         observations: From the format itself, as `Episode` has them.
-        actions: From the format itself.
-        rewards: From the format itself.
+        native: `actions`, `rewards` and whatever else of an Episode the format has a place for.
         accept_changes: Whether they may differ from what was exported.
 
     Raises:
@@ -53,8 +51,8 @@ def came_home(
     if text is None:
         raise InputError(f"{name}: its journeyman record is missing; export it again.")
     keepsake = read_keepsake(name, text)
-    arrays = kept.arrays
-    needed = ["terminated", "truncated", "intervened", "provenance", "elapsed_s"]
+    arrays = {**kept.arrays, **native}
+    needed = ["actions", "rewards", "terminated", "truncated", "intervened", "provenance", "elapsed_s"]
     missing = [
         key for key in (*needed, *(f"robot.{m}" for m in keepsake.metadata.measured)) if key not in arrays
     ]
@@ -67,8 +65,8 @@ def came_home(
     episode = Episode(
         metadata=keepsake.metadata,
         observations=dict(observations),
-        actions=actions,
-        rewards=rewards,
+        actions=arrays["actions"],
+        rewards=arrays["rewards"],
         terminated=arrays["terminated"],
         truncated=arrays["truncated"],
         intervened=arrays["intervened"],

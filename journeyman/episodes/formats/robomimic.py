@@ -101,14 +101,8 @@ def _exported(name: str, demo: Tree, accept_changes: bool) -> Episode:
     if KEPT not in demo.groups:
         raise InputError(f"{name}: its journeyman record is missing; export it again.")
     observations = {key.removesuffix(_IMAGE): values for key, values in _observations(name, demo).items()}
-    return came_home(
-        name,
-        demo.groups[KEPT],
-        observations,
-        _array(name, demo, "actions"),
-        _array(name, demo, "rewards"),
-        accept_changes,
-    )
+    native = {key: _array(name, demo, key) for key in ("actions", "rewards")}
+    return came_home(name, demo.groups[KEPT], observations, native, accept_changes)
 
 
 def _recording(name: str, demo: Tree, env_args: str | None, report: Report) -> Recording:
