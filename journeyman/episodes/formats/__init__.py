@@ -16,6 +16,7 @@ MODULES = {
     OURS: "journeyman.episodes.formats.mcap",
     "minari": "journeyman.episodes.formats.minari",
     "robomimic": "journeyman.episodes.formats.robomimic",
+    "serl": "journeyman.episodes.formats.serl",
 }
 
 
