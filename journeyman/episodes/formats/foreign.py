@@ -1,10 +1,10 @@
 """Episodes out of recordings that know less than ours: what is missing is asked for or left out, never made up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -34,6 +34,8 @@ class ForeignOptions(Config):
             say it, -1.
         action_high: What is +1.
         success: Whether all episodes succeeded, where the recordings do not say it.
+        last_observation: Where nobody recorded what the last action led to: `drop` that action, or `repeat` the
+            observation before it.
         accept_changes: Take exported episodes that were edited since.
     """
 
@@ -47,6 +49,7 @@ class ForeignOptions(Config):
     action_low: float | tuple[float, ...] | None = None
     action_high: float | tuple[float, ...] | None = None
     success: bool | None = None
+    last_observation: Literal["drop", "repeat"] = "drop"
     accept_changes: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +69,8 @@ class Recording:
     """What another format holds of one episode.
 
     Attributes:
-        observations: By name: numbers, shape (T + 1, ...), or images, uint8, shape (T + 1, H, W, 3).
+        observations: By name: numbers, shape (T + 1, ...), or images, uint8, shape (T + 1, H, W, 3). With T rows
+            nobody knows what the last action led to; then `measured` and `elapsed_s` have T as well.
         actions: Shape (T, A), in their own units.
         rewards: Shape (T,), if known.
         terminated: Shape (T,), if known.
@@ -135,12 +139,14 @@ def episode_of(
     Raises:
         InputError: Something is missing, does not fit, or makes no sense.
     """
+    rate_hz = _rate_hz(name, recording, options, task)
+    success = _success(name, recording, options, report)
+    recording = _completed(recording, options, rate_hz, report)
     steps = len(recording.actions)
     if steps < 1:
-        raise InputError(f"{name}: it holds no step.")
-    rate_hz = _rate_hz(name, recording, options, task)
+        raise InputError(f"{name}: it holds no step whose outcome is known.")
     state, state_names = _state(name, recording, options, task)
-    terminated, truncated, success = _end(name, recording, options, report)
+    terminated, truncated = _end(recording, success, report)
     intervened = np.zeros(steps, bool) if recording.intervened is None else recording.intervened.astype(bool)
     metadata = EpisodeMetadata(
         schema_version=SCHEMA_VERSION,
@@ -192,6 +198,39 @@ def _rate_hz(name: str, recording: Recording, options: ForeignOptions, task: Tas
             f"{name}: its control rate is given as {' and as '.join(f'{r:g}' for r in known)} Hz; choose one."
         )
     return known[0]
+
+
+def _completed(recording: Recording, options: ForeignOptions, rate_hz: float, report: Report) -> Recording:
+    """The recording with one observation more than actions."""
+    steps = len(recording.actions)
+    if any(len(values) != steps for values in recording.observations.values()) or not steps:
+        return recording
+    if options.last_observation == "repeat":
+        report.note(
+            "Nobody recorded what the last action of an episode led to: the observation before is repeated."
+        )
+        grown = {key: _repeated(values) for key, values in recording.observations.items()}
+        measured = {key: _repeated(values) for key, values in recording.measured.items()}
+        elapsed_s = recording.elapsed_s
+        if elapsed_s is not None:
+            elapsed_s = np.append(elapsed_s, elapsed_s[-1] + 1.0 / rate_hz)
+        return replace(recording, observations=grown, measured=measured, elapsed_s=elapsed_s)
+    report.note(
+        "Nobody recorded what the last action of an episode led to: that action is dropped, and the episode counts as "
+        "truncated there; last_observation=repeat keeps it."
+    )
+    cut = {key: getattr(recording, key) for key in ("rewards", "terminated", "truncated", "intervened")}
+    shorter = {key: None if values is None else values[:-1] for key, values in cut.items()}
+    ends = np.arange(steps - 1) == steps - 2
+    return replace(
+        recording,
+        actions=recording.actions[:-1],
+        **{**shorter, "terminated": np.zeros(steps - 1, bool), "truncated": ends},
+    )
+
+
+def _repeated(values: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([values, values[-1:]])
 
 
 def _state(
@@ -291,28 +330,34 @@ def _bounds(name: str, recording: Recording, options: ForeignOptions) -> tuple[N
     return low, high
 
 
-def _end(
-    name: str, recording: Recording, options: ForeignOptions, report: Report
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], bool]:
-    """terminated, truncated and success."""
+def _success(name: str, recording: Recording, options: ForeignOptions, report: Report) -> bool:
+    """Whether the task was done."""
+    known = recording.success if options.success is None else options.success
+    if known is not None:
+        return known
+    rewards, terminated = recording.rewards, recording.terminated
+    if rewards is None and terminated is None:
+        raise InputError(
+            f"{name}: nothing says whether the task was done; say it with success=true or success=false."
+        )
+    report.note(
+        "Success is taken from the last step: terminated with a positive reward, as far as these are known."
+    )
+    paid = rewards is None or bool(np.any(rewards[-1:] > 0))
+    return paid and (terminated is None or bool(np.any(terminated[-1:])))
+
+
+def _end(recording: Recording, success: bool, report: Report) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Terminated and truncated."""
     steps = len(recording.actions)
-    flags = {}
-    for key in ("terminated", "truncated"):
-        values = getattr(recording, key)
-        flags[key] = np.zeros(steps, bool) if values is None else np.asarray(values).astype(bool)
-    success = recording.success if options.success is None else options.success
-    if success is None:
-        if recording.rewards is None and recording.terminated is None:
-            raise InputError(
-                f"{name}: nothing says whether the task was done; say it with success=true or success=false."
-            )
-        done = recording.terminated is None or bool(flags["terminated"][-1:].any())
-        success = done and (recording.rewards is None or bool(recording.rewards[-1] > 0))
-        report.note("Success is taken from the last step: terminated with a positive reward.")
+    flags = [
+        np.zeros(steps, bool) if values is None else np.asarray(values).astype(bool)
+        for values in (recording.terminated, recording.truncated)
+    ]
     if recording.terminated is None and recording.truncated is None:
-        flags["terminated" if success else "truncated"][-1] = True
+        flags[0 if success else 1][-1] = True
         report.note("What ended an episode is taken from its success: terminated with it, truncated without.")
-    return flags["terminated"], flags["truncated"], bool(success)
+    return flags[0], flags[1]
 
 
 def _rewards(recording: Recording, success: bool, task: Task | None, report: Report) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """HDF5 files as plain trees of arrays, read with distrust and written with checksums."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import InputError
-from journeyman.episodes.formats.libraries import library
+from journeyman.episodes.formats.libraries import library, refusing
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # gzip makes data at most about a thousand times smaller: what claims to be larger was never written.
@@ -37,7 +35,7 @@ class Hdf5File:
             InputError: It is none, or damaged.
         """
         self._path = path
-        with self._refusing(str(path)):
+        with refusing(path, "the file"):
             self._file = library("h5py").File(path, "r")
             self._bound = _LARGEST_RATIO * path.stat().st_size
 
@@ -53,7 +51,7 @@ class Hdf5File:
         Raises:
             InputError: It cannot be read.
         """
-        with self._refusing(group):
+        with refusing(self._path, group):
             return list(self._file[group])
 
     def attributes(self, group: str) -> dict[str, Any]:
@@ -62,7 +60,7 @@ class Hdf5File:
         Raises:
             InputError: It cannot be read.
         """
-        with self._refusing(group):
+        with refusing(self._path, group):
             return dict(self._file[group].attrs)
 
     def tree(self, group: str) -> Tree:
@@ -71,7 +69,7 @@ class Hdf5File:
         Raises:
             InputError: It cannot be read.
         """
-        with self._refusing(group):
+        with refusing(self._path, group):
             return self._tree(self._file[group], 0)
 
     def _tree(self, group: Any, depth: int) -> Tree:
@@ -87,19 +85,6 @@ class Hdf5File:
             else:
                 tree.arrays[name] = np.asarray(item[()])
         return tree
-
-    @contextmanager
-    def _refusing(self, what: str) -> Iterator[None]:
-        """Damage shows as any exception at all: of files, of keys, of types, of text."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(
-                f"{self._path}: {what} cannot be read, it is damaged or no such file ({reason})."
-            ) from None
 
 
 def write_arrays(group: Any, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -22,7 +22,7 @@ from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chose
 from journeyman.episodes.formats.hdf5 import Hdf5File, Tree, write_arrays
 from journeyman.episodes.formats.homecoming import KEPT, came_home, kept_arrays
 from journeyman.episodes.formats.keepsake import MARK, VERSION, keepsake_of
-from journeyman.episodes.formats.libraries import library
+from journeyman.episodes.formats.libraries import library, refusing
 from journeyman.episodes.formats.report import Report
 from robot_env.episodes import Episode
 
@@ -128,23 +128,18 @@ def _read_description(source: Path) -> dict[str, Any]:
     Nothing is imported or made for its sake: an `env_spec` names code, and data must not choose what runs.
     """
     path = source / _DESCRIPTION if source.is_dir() else source.parent / _DESCRIPTION
-    try:
+    deserialize = library("minari.serialization").deserialize_space
+    with refusing(path, "the description"):
         description = dict(json.loads(path.read_text()))
         if description.get("data_format", "hdf5") != "hdf5":
             raise InputError(
                 f"{path}: its data_format is {description['data_format']!r}, but only 'hdf5' can be read."
             )
-        deserialize = library("minari.serialization").deserialize_space
         for key in ("observation_space", "action_space"):
             if key not in description:
                 raise InputError(f"{path}: it does not give its {key}; write the dataset with it.")
             description[key] = deserialize(description[key])
         description["total_episodes"] = int(description.get("total_episodes", 0))
-    except InputError:
-        raise
-    except Exception as error:  # The package raises whatever a damaged description leads to.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} cannot be read, it is damaged or none of Minari's ({reason}).") from None
     return description
 
 

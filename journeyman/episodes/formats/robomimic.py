@@ -83,7 +83,7 @@ def read(source: Path, options: ForeignOptions, report: Report) -> Iterator[Name
                 if MARK in attributes or KEPT in demo.groups:
                     episode = _exported(name, demo, options.accept_changes)
                 else:
-                    recording = _recording(name, demo, text_of(attributes.get("env_args")), report)
+                    recording = _recording(name, demo, text_of(attributes.get("env_args")))
                     episode = episode_of(name, recording, options, task, report)
             except InputError as error:
                 report.drop(str(error))
@@ -105,25 +105,19 @@ def _exported(name: str, demo: Tree, accept_changes: bool) -> Episode:
     return came_home(name, demo.groups[KEPT], observations, native, accept_changes)
 
 
-def _recording(name: str, demo: Tree, env_args: str | None, report: Report) -> Recording:
-    actions = _array(name, demo, "actions")
-    rewards = demo.arrays.get("rewards")
+def _recording(name: str, demo: Tree, env_args: str | None) -> Recording:
     if "next_obs" in demo.groups:
         observations = _observations(name, demo)
     else:
         observations = demo.groups["obs"].arrays if "obs" in demo.groups else {}
-        actions, rewards = actions[:-1], None if rewards is None else rewards[:-1]
-        report.drop(
-            f"the last step of {name}: the file has no next_obs, so nobody knows what that step led to."
-        )
     if not observations:
         raise InputError(
             f"{name}: it has no observations (obs); make them with robomimic's dataset_states_to_obs.py."
         )
     return Recording(
         observations={key.removesuffix(_IMAGE): values for key, values in observations.items()},
-        actions=actions,
-        rewards=rewards,
+        actions=_array(name, demo, "actions"),
+        rewards=demo.arrays.get("rewards"),
         task=_task_name(env_args),
     )
 

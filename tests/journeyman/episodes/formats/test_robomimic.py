@@ -154,15 +154,28 @@ def test_a_hole_is_noticed(convert, read_folder, tmp_path):
     assert len(read_folder(tmp_path / "ours")) == 1
 
 
-def test_without_next_observations_the_last_step_is_dropped(convert, read_folder, tmp_path):
-    foreign(tmp_path / "lift.hdf5", demos=1, next_obs=False)
+def test_without_next_observations_the_last_action_is_dropped(convert, read_folder, tmp_path):
+    foreign(tmp_path / "lift.hdf5", demos=2, next_obs=False)
     words = ["to=mcap", "control_rate_hz=20", "success=true"]
     outcome = convert(tmp_path / "lift.hdf5", tmp_path / "ours", *words)
-    assert outcome.code == 1
-    assert "last step of demo_8" in outcome.lines("dropped")[0]
-    (found,) = read_folder(tmp_path / "ours")
-    assert len(found.actions) == 4
-    assert found.terminated[-1]
+    assert outcome.code == 0
+    assert any("that action is dropped" in note for note in outcome.lines("note"))
+    for found in read_folder(tmp_path / "ours"):
+        assert len(found.actions) == 4
+        assert (found.terminated[-1], found.truncated[-1]) == (False, True)
+        assert found.rewards.tolist() == [0, 0, 0, 0]
+
+
+def test_or_the_last_observation_is_repeated(convert, read_folder, tmp_path):
+    foreign(tmp_path / "lift.hdf5", demos=2, next_obs=False)
+    words = ["to=mcap", "control_rate_hz=20", "last_observation=repeat"]
+    outcome = convert(tmp_path / "lift.hdf5", tmp_path / "ours", *words)
+    assert outcome.code == 0
+    for number, found in enumerate(read_folder(tmp_path / "ours")):
+        assert len(found.actions) == 5
+        assert found.success == bool(number)
+        assert (found.terminated[-1], found.rewards[-1]) == (bool(number), number)
+        np.testing.assert_array_equal(found.observations["state"][-1], found.observations["state"][-2])
 
 
 @pytest.mark.parametrize(
