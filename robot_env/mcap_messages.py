@@ -126,8 +126,13 @@ def float32_array(label: str, values: NDArray[np.float32]) -> Message:
 
 def compressed_image(stamp_ns: int, frame: str, rgb: NDArray[np.uint8]) -> Message:
     """A CompressedImage holding `rgb`, shape (height, width, 3), without loss as PNG."""
+    return {"header": _header(stamp_ns, frame), "format": "png", "data": png_of(rgb)}
+
+
+def png_of(rgb: NDArray[np.uint8]) -> bytes:
+    """An image, shape (height, width, 3), as PNG."""
     _, png = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    return {"header": _header(stamp_ns, frame), "format": "png", "data": png.tobytes()}
+    return png.tobytes()
 
 
 def rgb_of(image: Any) -> NDArray[np.uint8]:
@@ -136,7 +141,16 @@ def rgb_of(image: Any) -> NDArray[np.uint8]:
     Raises:
         ValueError: The data are no image.
     """
-    data = np.frombuffer(bytes(image.data), np.uint8)
+    return decoded_rgb(bytes(image.data))
+
+
+def decoded_rgb(encoded: bytes) -> NDArray[np.uint8]:
+    """The pixels of a PNG, JPEG or the like, RGB, shape (height, width, 3).
+
+    Raises:
+        ValueError: The data are no image.
+    """
+    data = np.frombuffer(encoded, np.uint8)
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:  # For example more pixels than OpenCV allows.

@@ -14,6 +14,7 @@ OURS = "mcap"
 # Name -> module. Ours is on one side of every conversion.
 MODULES = {
     OURS: "journeyman.episodes.formats.mcap",
+    "lerobot": "journeyman.episodes.formats.lerobot",
     "minari": "journeyman.episodes.formats.minari",
     "robomimic": "journeyman.episodes.formats.robomimic",
     "serl": "journeyman.episodes.formats.serl",

@@ -28,7 +28,7 @@ def library(module: str) -> Any:
 def refusing(path: Path, what: str) -> Iterator[None]:
     """Turn whatever a library raises on damaged data into an InputError: of files, of keys, of types, of text.
 
-    Only for calls of a library and for looking at what it gave, not for our own computing: that must not pass for damage.
+    Only for calls of a library and for looking at what it gave, not for our own computing, whose faults are not damage.
     """
     try:
         yield
