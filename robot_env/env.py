@@ -28,7 +28,7 @@ from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
 from robot_env.task import Task
 
 # Robot observables: name -> (size for N joints, function of the state).
-_ROBOT_OBSERVABLES: dict[str, Any] = {
+ROBOT_OBSERVABLES: dict[str, Any] = {
     "joint_position": (lambda n: n, lambda s: s.joint_position_rad),
     "joint_velocity": (lambda n: n, lambda s: s.joint_velocity_rad_s),
     "joint_effort": (lambda n: n, lambda s: s.joint_effort_nm),
@@ -97,7 +97,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._ages = {"state": self._state_age, **(ages or {})}
         self.state_names, self._scales = state_layout(task, len(robot.joint_names), scene.observables)
         self._robot_parts = [
-            (o.name, _ROBOT_OBSERVABLES[o.name][1]) if o.name in _ROBOT_OBSERVABLES else (o.name, None)
+            (o.name, ROBOT_OBSERVABLES[o.name][1]) if o.name in ROBOT_OBSERVABLES else (o.name, None)
             for o in task.observation
         ]
         self._lowest, self._highest = -np.ones(task.action.size), np.ones(task.action.size)
@@ -305,7 +305,7 @@ def state_layout(
     Raises:
         InputError: The task observes what does not exist.
     """
-    known = {name: size(joints) for name, (size, _) in _ROBOT_OBSERVABLES.items()} | dict(scene_observables)
+    known = {name: size(joints) for name, (size, _) in ROBOT_OBSERVABLES.items()} | dict(scene_observables)
     names: list[str] = []
     scales: list[float] = []
     for part in task.observation:

@@ -2,32 +2,16 @@
 
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from robot_env.age import AgeStatistics
+from robot_env.message_reading import Image, MessageError, fitted, image_of, middle_part, stamp_ns_of
 from robot_env.robot import RobotUnavailableError
 from robot_env.ros.description import CameraTopic
-from robot_env.ros.messages import MessageError, stamp_ns_of
 from robot_env.ros.ros2_robot import Ros2Robot
 from robot_env.ros.ros_clock import FUTURE_S, RosClock
 from robot_env.ros.runtime import Inbox
 from robot_env.task import CameraConfig
-
-Image = NDArray[np.uint8]
-
-# Channels of the encodings that cameras send (sensor_msgs/image_encodings), and how to turn them to RGB.
-_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
-
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_JPEG_TAIL = 1024  # Some cameras send more than the picture.
 
 
 class Ros2Camera:
@@ -49,7 +33,7 @@ class Ros2Camera:
         self._robot = robot
         self._source = source
         self._size = wanted.width, wanted.height
-        self._crop = source.crop or _middle(source.width, source.height, wanted.width / wanted.height)
+        self._crop = source.crop or middle_part(source.width, source.height, wanted.width / wanted.height)
         self._inbox: Inbox[Any] | None = None
         self._image: Image | None = None
         self._complaint = ""
@@ -124,46 +108,11 @@ class Ros2Camera:
             self._complaint = str(error)
 
     def _convert(self, message: Any) -> Image:
-        rgb = _decoded(message) if self._source.compressed else _pixels(message)
+        rgb = image_of(message, self._source.compressed)
         height, width = rgb.shape[:2]
         source = self._source
         if (width, height) != (source.width, source.height):
             raise MessageError(
                 f"sends images of {width} x {height} pixels, but {source.width} x {source.height} are expected"
             )
-        left, top, wide, high = self._crop
-        part = rgb[top : top + high, left : left + wide]
-        if part.shape[1::-1] == self._size:
-            return np.ascontiguousarray(part)
-        return cv2.resize(part, self._size, interpolation=cv2.INTER_AREA)
-
-
-def _middle(width: int, height: int, aspect: float) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the largest part in the middle with this width over height."""
-    wide, high = min(width, round(height * aspect)), min(height, round(width / aspect))
-    return (width - wide) // 2, (height - high) // 2, wide, high
-
-
-def _decoded(message: Any) -> Image:
-    data = np.frombuffer(message.data, np.uint8)
-    # Of a JPEG that was cut off, some versions of OpenCV make up the rest.
-    is_whole = data[:2].tobytes() != _JPEG_START or _JPEG_END in data[-_JPEG_TAIL:].tobytes()
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size and is_whole else None
-    if bgr is None:
-        raise MessageError(f"sends {data.size} bytes of format {message.format!r} that are no image")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _pixels(message: Any) -> Image:
-    if message.encoding not in _ENCODINGS:
-        raise MessageError(
-            f"sends images encoded as {message.encoding!r}; {', '.join(_ENCODINGS)} are understood"
-        )
-    channels, code = _ENCODINGS[message.encoding]
-    data = np.frombuffer(message.data, np.uint8)
-    if message.step < message.width * channels or data.size != message.step * message.height:
-        raise MessageError(f"sends {data.size} bytes for {message.width} x {message.height} pixels")
-    # Rows may be padded.
-    rows = data.reshape(message.height, message.step)[:, : message.width * channels]
-    image = rows.reshape(message.height, message.width, channels)
-    return image if code is None else np.asarray(cv2.cvtColor(image, code), np.uint8)
+        return fitted(rgb, self._crop, self._size)
