@@ -25,7 +25,7 @@ from robot_env.contracts import (
     Scene,
 )
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
-from robot_env.task import Task
+from robot_env.task import ActionConfig, Task
 
 # Robot observables: name -> (size for N joints, function of the state).
 ROBOT_OBSERVABLES: dict[str, Any] = {
@@ -275,21 +275,33 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     def _executed_action(self, sent: Any, state: RobotState) -> NDArray[np.float32]:
         """Inverse of `_command`: the action that `sent` stands for."""
-        config = self.task.action
-        own_frame = config.frame == "end_effector"
-        translation = sent.ee_position_m - state.ee_position_m
-        if own_frame or config.rotation_rad > 0:
-            inverse = conjugate(state.ee_quaternion_xyzw)
-        if own_frame:
-            translation = rotate(inverse, translation)
-        parts = (translation / config.translation_m).tolist()
-        if config.rotation_rad > 0:
-            target = sent.ee_quaternion_xyzw
-            turn = multiply(inverse, target) if own_frame else multiply(target, inverse)
-            parts += (to_rotation_vector(turn) / config.rotation_rad).tolist()
-        if config.gripper:
-            parts.append(2.0 * sent.gripper_width_m / self.robot.max_gripper_width_m - 1.0)
+        parts = action_towards(self.task.action, sent, state, self.robot.max_gripper_width_m)
         return np.array([min(max(part, -1.0), 1.0) for part in parts], np.float32)
+
+
+def action_towards(config: ActionConfig, target: Any, state: Any, max_gripper_width_m: float) -> list[float]:
+    """The action, not clipped, that aims at a target.
+
+    Args:
+        config: What actions mean.
+        target: A `PoseCommand`, or what has its pose and gripper width.
+        state: A `RobotState`, or what has its pose: where the arm is when it acts.
+        max_gripper_width_m: Distance between the fully opened fingers.
+    """
+    own_frame = config.frame == "end_effector"
+    translation = target.ee_position_m - state.ee_position_m
+    if own_frame or config.rotation_rad > 0:
+        inverse = conjugate(state.ee_quaternion_xyzw)
+    if own_frame:
+        translation = rotate(inverse, translation)
+    parts: list[float] = (translation / config.translation_m).tolist()
+    if config.rotation_rad > 0:
+        quaternion = target.ee_quaternion_xyzw
+        turn = multiply(inverse, quaternion) if own_frame else multiply(quaternion, inverse)
+        parts += (to_rotation_vector(turn) / config.rotation_rad).tolist()
+    if config.gripper:
+        parts.append(2.0 * target.gripper_width_m / max_gripper_width_m - 1.0)
+    return parts
 
 
 def state_layout(

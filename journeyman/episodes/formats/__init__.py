@@ -17,6 +17,7 @@ MODULES = {
     "lerobot": "journeyman.episodes.formats.lerobot",
     "minari": "journeyman.episodes.formats.minari",
     "robomimic": "journeyman.episodes.formats.robomimic",
+    "rosbag": "journeyman.episodes.formats.rosbag",
     "serl": "journeyman.episodes.formats.serl",
 }
 
