@@ -138,15 +138,17 @@ def make_episode() -> Callable[..., Any]:
             "recorded_at": "2026-01-31T12:00:00.123+00:00",
             "software": {"numpy": "2"},
             "measured": tuple(measured),
+            **metadata,
         }
+        states, actions = len(known["state_names"]), known["action_size"]
         shapes = {n: (joints,) if n.startswith("joint_") else sizes.get(n, (3,)) for n in measured}
         return Episode(
-            metadata=EpisodeMetadata(**{**known, **metadata}),
+            metadata=EpisodeMetadata(**known),
             observations={
-                "state": rng.normal(size=(rows, 3)).astype(np.float32),
+                "state": rng.normal(size=(rows, states)).astype(np.float32),
                 **{name: rng.integers(0, 256, (rows, 5, 7, 3), np.uint8) for name in cameras},
             },
-            actions=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
+            actions=rng.uniform(-1, 1, (steps, actions)).astype(np.float32),
             rewards=rng.normal(size=steps),
             terminated=ends[0],
             truncated=ends[1],

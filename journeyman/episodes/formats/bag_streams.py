@@ -38,7 +38,7 @@ class Stream:
 
     Attributes:
         stamps_ns: When, in order, shape (N,).
-        values: What, N of them; of images which message of the topic it is.
+        values: What, N of them; of an image when it was recorded, ns, by which `Bag.images` finds it.
     """
 
     stamps_ns: NDArray[np.int64]
@@ -151,44 +151,45 @@ class Bag:
             InputError: A topic is not there or of another type, nothing of it can be used, or the file is damaged.
         """
         found = {topic: _Found() for topic in wanted}
-        for topic, type_name, recorded_ns, message, _ in self._messages(wanted):
+        for topic, type_name, recorded_ns, message in self._messages(wanted):
             _take(found[topic], READERS[wanted[topic]][type_name], recorded_ns, message, mapping)
         return {topic: _stream(topic, part, mapping, report) for topic, part in found.items()}
 
     def images(
         self, topics: Mapping[str, CameraConfig], chosen: Mapping[str, set[int]], report: Report
     ) -> dict[str, dict[int, Image]]:
-        """Pictures by topic and number of their message, cut and scaled to what the task wants.
+        """Pictures by topic and when they were recorded, cut and scaled to what the task wants.
 
         Args:
             topics: Topic -> wanted size.
-            chosen: Topic -> numbers of the messages that are needed.
+            chosen: Topic -> when those that are needed were recorded, ns.
             report: Hears of scaling.
 
         Raises:
             InputError: A picture cannot be decoded.
         """
         found: dict[str, dict[int, Image]] = {topic: {} for topic in topics}
-        for topic, type_name, _, message, number in self._messages(dict.fromkeys(topics, "image")):
-            if number in chosen[topic]:
+        every = sorted(set().union(*chosen.values()))
+        wanted = dict.fromkeys(topics, "image")
+        for topic, type_name, recorded_ns, message in self._messages(wanted, every[0], every[-1] + 1):
+            if recorded_ns in chosen[topic]:
                 try:
                     image = image_of(message, type_name.endswith("CompressedImage"))
                 except MessageError as error:
                     raise InputError(f"{self._path}: {topic} {error}; leave this camera out.") from None
-                found[topic][number] = _scaled(topic, image, topics[topic], report)
+                found[topic][recorded_ns] = _scaled(topic, image, topics[topic], report)
         return found
 
-    def _messages(self, wanted: Mapping[str, str]) -> Iterator[tuple[str, str, int, Any, int]]:
-        """Topic, type, stamp of the recorder, message, number in its topic."""
-        counts = dict.fromkeys(wanted, 0)
+    def _messages(
+        self, wanted: Mapping[str, str], start_ns: int | None = None, stop_ns: int | None = None
+    ) -> Iterator[tuple[str, str, int, Any]]:
+        """Topic, type, stamp of the recorder, and message, of a time if one is given."""
         with refusing(self._path, "the recording"), self._reader(self._path) as reader:
             connections = [one for one in reader.connections if one.topic in wanted]
             self._check_topics(wanted, reader.connections)
-            for connection, recorded_ns, raw in reader.messages(connections=connections):
-                topic = connection.topic
+            for connection, recorded_ns, raw in reader.messages(connections, start_ns, stop_ns):
                 message = self._decode(raw, connection.msgtype)
-                yield topic, connection.msgtype, int(recorded_ns), message, counts[topic]
-                counts[topic] += 1
+                yield connection.topic, connection.msgtype, int(recorded_ns), message
 
     def _check_topics(self, wanted: Mapping[str, str], connections: Any) -> None:
         types: dict[str, set[str]] = {}
@@ -219,7 +220,7 @@ def _take(found: _Found, read: Value, recorded_ns: int, message: Any, mapping: B
         found.stamps_ns.append(stamp_ns)
     else:
         found.stamps_ns.append(recorded_ns)
-    found.values.append(len(found.values) + found.refused if value is None else value)
+    found.values.append(recorded_ns if value is None else value)
 
 
 def _stream(topic: str, found: _Found, mapping: BagMapping, report: Report) -> Stream:

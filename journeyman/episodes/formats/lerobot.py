@@ -10,7 +10,8 @@ from typing import Literal
 
 from controllers.config import Config, InputError
 from journeyman.episodes.formats import Format, NamedEpisode, lerobot_layout
-from journeyman.episodes.formats.foreign import ForeignOptions, chosen_task, episode_of
+from journeyman.episodes.formats.adoption import episode_of
+from journeyman.episodes.formats.foreign import ForeignOptions, chosen_task
 from journeyman.episodes.formats.lerobot_reader import LerobotReader
 from journeyman.episodes.formats.lerobot_writer import LerobotWriter
 from journeyman.episodes.formats.report import Report

@@ -70,7 +70,8 @@ class LerobotReader:
         success = columns.get("next.success")
         return name, Recording(
             observations=seen,
-            actions=columns["action"],
+            # One entry is stored as a plain number.
+            actions=columns["action"].reshape(length, -1),
             rewards=columns.get("next.reward"),
             terminated=optional["terminated"],
             truncated=optional["truncated"],

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from controllers.config import InputError
 from journeyman.episodes.formats import Format, NamedEpisode, NoOptions
-from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task, episode_of
+from journeyman.episodes.formats.adoption import episode_of
+from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task
 from journeyman.episodes.formats.hdf5 import Hdf5File, Tree, write_arrays
 from journeyman.episodes.formats.homecoming import KEPT, came_home, kept_arrays
 from journeyman.episodes.formats.keepsake import MARK, VERSION, keepsake_of

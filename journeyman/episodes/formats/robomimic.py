@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from controllers.config import InputError
 from journeyman.episodes.formats import Format, NamedEpisode, NoOptions
-from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task, episode_of
+from journeyman.episodes.formats.adoption import episode_of
+from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task
 from journeyman.episodes.formats.hdf5 import MAGIC, Hdf5File, Tree, starts_with, text_of, write_arrays
 from journeyman.episodes.formats.homecoming import KEPT, came_home, kept_arrays
 from journeyman.episodes.formats.keepsake import MARK, VERSION, keepsake_of
@@ -140,7 +141,7 @@ def _observations(name: str, demo: Tree) -> dict[str, NDArray[Any]]:
         later = after[key]
         if not len(values) or values.shape != later.shape or values.dtype != later.dtype:
             raise InputError(f"{name}: obs and next_obs differ in the shape of {key}; they must be the same.")
-        jumps = (values[1:] != later[:-1]).reshape(len(values) - 1, -1).any(1)
+        jumps = (values[1:] != later[:-1]).any(axis=tuple(range(1, values.ndim)))
         if jumps.any():
             step = int(np.flatnonzero(jumps)[0])
             raise InputError(

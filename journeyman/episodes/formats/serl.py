@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from controllers.config import InputError
 from journeyman.episodes.formats import Format, NamedEpisode
-from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task, episode_of
+from journeyman.episodes.formats.adoption import episode_of
+from journeyman.episodes.formats.foreign import ForeignOptions, Recording, chosen_task
 from journeyman.episodes.formats.pickled import load_pickle
 from journeyman.episodes.formats.report import Report
 
