@@ -135,6 +135,7 @@ class Bag:
             InputError: The library is missing.
         """
         self._path = path
+        self._announced: dict[str, int] = {}
         self._reader = library("rosbags.rosbag2").Reader
         typesys = library("rosbags.typesys")
         self._decode = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE).deserialize_cdr
@@ -153,6 +154,12 @@ class Bag:
         found = {topic: _Found() for topic in wanted}
         for topic, type_name, recorded_ns, message in self._messages(wanted):
             _take(found[topic], READERS[wanted[topic]][type_name], recorded_ns, message, mapping)
+        for topic, announced in self._announced.items():
+            have = len(found[topic].values) + found[topic].refused
+            if have != announced:
+                report.drop(
+                    f"messages of {topic}: the recording says that it has {announced}, but {have} can be read."
+                )
         return {topic: _stream(topic, part, mapping, report) for topic, part in found.items()}
 
     def images(
@@ -187,6 +194,9 @@ class Bag:
         with refusing(self._path, "the recording"), self._reader(self._path) as reader:
             connections = [one for one in reader.connections if one.topic in wanted]
             self._check_topics(wanted, reader.connections)
+            self._announced = dict.fromkeys((one.topic for one in connections), 0)
+            for one in connections:
+                self._announced[one.topic] += one.msgcount
             for connection, recorded_ns, raw in reader.messages(connections, start_ns, stop_ns):
                 message = self._decode(raw, connection.msgtype)
                 yield connection.topic, connection.msgtype, int(recorded_ns), message

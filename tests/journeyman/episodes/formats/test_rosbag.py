@@ -1,9 +1,14 @@
 """Recorded sessions: bags of both storages, resampled to a task, and what is wrong with them."""
 
+import random
+import shutil
+
 import cv2
 import numpy as np
 import pytest
 import yaml
+from mcap.reader import make_reader
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -139,9 +144,16 @@ def mapping(tmp_path):
 @pytest.fixture
 def run(convert, mapping, tmp_path):
     def run_(
-        messages, *words, storage=StoragePlugin.MCAP, task="reach", target="ours", changes=None, **options
+        messages,
+        *words,
+        storage=StoragePlugin.MCAP,
+        task="reach",
+        target="ours",
+        changes=None,
+        existing=None,
+        **options,
     ):
-        source = write_bag(tmp_path / f"bag_{target}", messages, storage, **options)
+        source = existing or write_bag(tmp_path / f"bag_{target}", messages, storage, **options)
         words = [
             word for word in (mapping(**(changes or {})), f"task={task}" if task else "", *words) if word
         ]
@@ -374,3 +386,72 @@ def test_a_session_needs_its_mapping(convert, tmp_path):
     assert "mapping=FILE" in outcome.err
     outcome = convert(source, tmp_path / "ours", "to=mcap", "task=reach", "mapping=absent.yaml")
     assert "absent.yaml" in outcome.err
+
+
+def spoilt(data, rng):
+    """Bytes with a flipped bit, a hole, noise, or an early end."""
+    data, start = bytearray(data), rng.randrange(len(data))
+    kind = rng.choice(["flip", "hole", "noise", "end"])
+    if kind == "flip":
+        data[start] ^= 1 << rng.randrange(8)
+    elif kind == "end":
+        del data[start:]
+    else:
+        end = min(len(data), start + rng.randint(1, 64))
+        data[start:end] = rng.randbytes(end - start) if kind == "noise" else b""
+    return bytes(data)
+
+
+def with_checksums(bag):
+    """The same as one file as `ros2 bag record` writes it: in chunks with checksums, which rosbags leaves out."""
+    (source,) = bag.glob("*.mcap")
+    target = bag.with_suffix(".mcap")
+    with source.open("rb") as stream, target.open("wb") as out:
+        writer, channels = McapWriter(out, chunk_size=8192), {}
+        writer.start(profile="ros2")
+        for schema, channel, message in make_reader(stream).iter_messages():
+            if channel.id not in channels:
+                number = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(
+                    channel.topic, channel.message_encoding, number, channel.metadata
+                )
+            stamps = message.log_time, message.data, message.publish_time
+            writer.add_message(channels[channel.id], *stamps)
+        writer.finish()
+    return target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_damaged_bag_is_refused_or_harmless(convert, mapping, read_folder, tmp_path, storage):
+    source = write_bag(tmp_path / "bag", in_order(session(0.9)), storage)
+    if storage is StoragePlugin.MCAP:
+        source = with_checksums(source)
+    words = ["to=mcap", "task=reach", mapping()]
+    assert convert(source, tmp_path / "whole", *words).code == 0
+    (whole,) = read_folder(tmp_path / "whole")
+    rng, codes = random.Random(0), []
+    for number in range(70):
+        copy, target = tmp_path / f"copy{number}{source.suffix}", tmp_path / f"target{number}"
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
+        victim = sorted(copy.iterdir())[number % 2] if copy.is_dir() else copy
+        victim.write_bytes(spoilt(victim.read_bytes(), rng))
+        codes.append(convert(copy, target, *words).code)
+        # SQLite has no checksums, and a changed number there cannot be told.
+        if codes[-1] == 0 and storage is StoragePlugin.MCAP:
+            (found,) = read_folder(target)
+            assert found.actions.tobytes() == whole.actions.tobytes()
+            assert found.observations["state"].tobytes() == whole.observations["state"].tobytes()
+    assert codes.count(0) < 60
+
+
+def test_messages_that_are_announced_and_not_there_are_said(run, tmp_path):
+    outcome = run(in_order(session()))
+    assert outcome.code == 0
+    path = tmp_path / "bag_ours/metadata.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("message_count: 300", "message_count: 301"))
+    assert path.read_text() != text
+    outcome = run(in_order(session()), target="again", existing=path.parent)
+    assert outcome.code == 1
+    assert "says that it has 301, but 300 can be read" in outcome.lines("dropped")[0]
