@@ -14,6 +14,7 @@ from controllers.config import InputError
 from journeyman.episodes.recordings import PARTIAL_SUFFIX, Recording, read_all
 from journeyman.recording import episode_path
 from reward_models.success_classifier.labels import Label, LabelFile
+from robot_env.episode_file import sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def assemble(parts: Mapping[Path, Sequence[Source]]) -> None:
             _fill(staged[target], sources, labels[target])
         for target, partial in staged.items():
             partial.rename(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
     except OSError as error:
         raise InputError(
             f"{error.filename} cannot be written: {error.strerror}; choose another place."
@@ -135,7 +136,7 @@ def _fill(folder: Path, sources: Sequence[Source], labels: Sequence[Label]) -> N
         _place(source.path.resolve(), episode_path(folder, number))
     if labels:
         LabelFile(folder).append(labels)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _place(source: Path, target: Path) -> None:
@@ -145,12 +146,3 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
         with target.open("rb") as stream:
             os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make what happened to the names in `folder` survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,9 +1,12 @@
 """Recorded sessions: bags of both storages, resampled to a task, and what is wrong with them."""
 
 import random
+import re
 import shutil
+from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -13,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from controllers.rotations import from_rotation_vector
+from journeyman.episodes.formats.bag_mapping import BagMapping
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 TYPES = STORE.types
@@ -455,3 +459,11 @@ def test_messages_that_are_announced_and_not_there_are_said(run, tmp_path):
     outcome = run(in_order(session()), target="again", existing=path.parent)
     assert outcome.code == 1
     assert "says that it has 301, but 300 can be read" in outcome.lines("dropped")[0]
+
+
+def test_the_mapping_in_the_documentation_is_one():
+    page = (Path(__file__).parents[4] / "docs/episodes.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    mapping = msgspec.convert(yaml.safe_load(block), BagMapping, strict=False)
+    assert mapping.action.kind == "target_pose"
+    assert len(mapping.joint_names) == 7
