@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import Config, InputError
 from controllers.state import RobotState
+from robot_env.devices.driving import read_device_config
 from robot_env.env import RobotEnv
 from robot_env.teleoperator import Event
+from sim.experts import NoisyExpert
 from sim.scene import Expert, TwinScene
 
 
@@ -58,11 +59,11 @@ class ScriptedIntervener:
     """
 
     def __init__(self, expert: Expert, control_rate_hz: float, config: IntervenerConfig) -> None:
-        self._expert = expert
         self._config = config
         self._patience = config.patience_s * control_rate_hz
         self._hold = config.hold_s * control_rate_hz
         self._rng = np.random.default_rng(config.seed)
+        self._expert = NoisyExpert(expert, config.noise, self._rng)
         self._steps = 0  # Of the run.
         self._waited = self._held = 0.0  # Steps since it was last in command, and in command.
         self._willing = False
@@ -85,9 +86,7 @@ class ScriptedIntervener:
         self._held += 1
         if self._held >= self._hold:
             self._waited = self._held = 0.0
-        action = self._expert.act()
-        noisy: NDArray[np.float64] = action + self._rng.normal(0.0, self._config.noise, action.shape)
-        return np.clip(noisy, -1.0, 1.0).astype(np.float32)
+        return self._expert.act()
 
     def get_events(self) -> tuple[Event, ...]:
         """It leaves judging to the twin."""
@@ -103,11 +102,7 @@ def make_intervener(env: RobotEnv, config: Mapping[str, Any]) -> ScriptedInterve
     Raises:
         InputError: `config` is not an `IntervenerConfig`, or the robot is not the twin.
     """
-    try:
-        chosen = msgspec.convert(dict(config), IntervenerConfig, strict=False)
-    except msgspec.ValidationError as error:
-        known = ", ".join(sorted(IntervenerConfig.__struct_fields__))
-        raise InputError(f"device.config: {error}; known are {known}.") from None
+    chosen = read_device_config(IntervenerConfig, config)
     if not isinstance(env.scene, TwinScene):
         raise InputError("device=intervener knows where everything is on the twin only: choose robot=twin.")
     return ScriptedIntervener(env.scene.make_expert(), env.task.control_rate_hz, chosen)
