@@ -198,17 +198,20 @@ def test_behaviour_cloning_ends_with_a_report_and_no_step_of_the_robot(tmp_path)
     assert summary(tmp_path)["warm_start_updates"] == 400
 
 
-def test_hg_dagger_goes_on_cloning_while_the_policy_acts(tmp_path):
+def test_hg_dagger_goes_on_cloning_while_a_person_helps(tmp_path):
     plain = [
         a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.start", "actor.random"))
     ]
     dagger = ("algorithm=hg_dagger", "algorithm.config.warm_start_updates=50", "actor.evaluate_every=60")
-    code, output = train(tmp_path, *plain, *dagger, "learner.max_environment_steps=100")
+    person = ("device=intervener", "device.config.patience_s=0.5")
+    code, output = train(tmp_path, *plain, *dagger, *person, "learner.max_environment_steps=100")
     assert code == 0, output
     result = summary(tmp_path)
     assert (result["warm_start_updates"], result["updates"]) == (50, 100 - 1)
-    assert result["transitions_stored"] == 100
-    assert set(stored_rows((tmp_path / "runs/latest").resolve())["policy_version"]) > {0}
+    rows = stored_rows((tmp_path / "runs/latest").resolve())
+    assert len(rows) == 100
+    assert rows["intervened"].any()
+    assert len(set(rows["policy_version"])) > 1
 
 
 def imitated(folder):
