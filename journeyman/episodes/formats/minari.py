@@ -70,8 +70,10 @@ def _new_storage(target: Path, episode: Episode) -> Any:
         else gymnasium.spaces.Box(0, 255, values.shape[1:], np.uint8)
         for key, values in episode.observations.items()
     }
-    return library("minari.dataset.minari_storage").MinariStorage.new(
-        target,
+    return library(
+        "minari.dataset.minari_storage"
+    ).MinariStorage.new(
+        target.absolute(),  # Of a relative path the package miscounts the size.
         observation_space=gymnasium.spaces.Dict(boxes),
         action_space=gymnasium.spaces.Box(-1.0, 1.0, episode.actions.shape[1:], np.float32),
         jpeg_encoding=False,

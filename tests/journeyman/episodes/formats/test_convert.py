@@ -1,6 +1,7 @@
 """`journeyman episodes convert`: its words, what it leaves behind, and random episodes through every format."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +102,19 @@ def test_wrong_words_are_one_sentence(
     for word in expected:
         assert word in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "ours"]
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_relative_paths(
+    make_episode, assert_same, write_folder, convert, read_folder, tmp_path, monkeypatch, name
+):
+    wanted = make_episode(0)
+    write_folder(wanted)
+    monkeypatch.chdir(tmp_path)
+    assert convert(Path("ours"), Path("there"), f"to={name}").code == 0
+    assert convert(Path("there"), Path("back"), "to=mcap").code == 0
+    (found,) = read_folder(Path("back"))
+    assert_same(found, wanted)
 
 
 def test_an_unknown_action_names_the_known(capsys):
