@@ -70,7 +70,7 @@ def parts(drq, batch):
     "encoder",
     [
         SMALL["encoder"],
-        EncoderConfig(kind="resnet10", features=6),
+        EncoderConfig(kind="resnet10", features=6, precision="float32"),
         EncoderConfig(kind="timm/small.v1", features=6),
         EncoderConfig(kind="torchvision/small", features=6, frozen=False),
     ],
