@@ -311,6 +311,7 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
         assert len(rig.wait_for_rows(10)) == 10
         assert rig.entries("evaluation") == []
         rig.publish(7)
+        until(lambda: rig.client._told.weights[0] == 7)
         rig.actor.resume()
         rows = rig.wait_for_rows(20)
         until(lambda: len(rig.entries("evaluation")) == 2)
