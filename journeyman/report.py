@@ -163,7 +163,7 @@ def _plot(
         if e["kind"] == "evaluation"
     ]
     points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
-    figure, axes = plt.subplots(figsize=(8, 4.5), dpi=130)
+    figure, axes = plt.subplots(figsize=(8, 5), dpi=130)
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
         _plot_training(axes, episodes)
@@ -173,7 +173,7 @@ def _plot(
             color="C2",
             linewidth=1,
             linestyle="--",
-            label="clone of the demonstrations",
+            label="success of a clone of the demonstrations",
         )
     steps = [p.environment_steps for p in points]
     axes.fill_between(
@@ -187,9 +187,9 @@ def _plot(
         steps,
         [100 * p.success_rate for p in points],
         marker="o",
-        label="deterministic evaluation, 95 % interval",
+        label="success of deterministic evaluation, 95 % interval",
     )
-    axes.set(xlabel="environment steps", ylabel="success [%]", ylim=(-3, 103), xlim=(0, None))
+    axes.set(xlabel="environment steps", ylabel="%", ylim=(-3, 103), xlim=(0, None))
     axes.set_title(
         f"{config.task.name}, {config.algorithm.name}, {config.demonstrations.episodes} demonstrations, "
         f"seed {config.seed}",
@@ -204,7 +204,8 @@ def _plot(
     )
     minutes.set_xlabel("robot minutes")
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right", frameon=False)
+    # Below, where it hides nothing: curves may be anywhere.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
@@ -215,10 +216,18 @@ def _plot_training(axes: Any, episodes: list[dict[str, Any]]) -> None:
     steps = [e["environment_steps"] for e in episodes[_WINDOW - 1 :]]
     windows = [episodes[end - _WINDOW : end] for end in range(_WINDOW, len(episodes) + 1)]
     success = [100 * sum(e["success"] for e in window) / _WINDOW for window in windows]
-    axes.plot(steps, success, color="0.65", linewidth=1, label=f"while exploring, last {_WINDOW} episodes")
+    axes.plot(
+        steps, success, color="0.65", linewidth=1, label=f"success while exploring, last {_WINDOW} episodes"
+    )
     if any(e.get("interventions") for e in episodes):
         helped = [
             100 * sum(e.get("intervened_steps", 0) for e in window) / max(1, sum(e["steps"] for e in window))
             for window in windows
         ]
-        axes.plot(steps, helped, color="C1", linewidth=1, label=f"steps of a person, last {_WINDOW} episodes")
+        axes.plot(
+            steps,
+            helped,
+            color="C1",
+            linewidth=1,
+            label=f"share of steps by a person, last {_WINDOW} episodes",
+        )
