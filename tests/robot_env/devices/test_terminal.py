@@ -162,9 +162,11 @@ def test_the_supervisor_hands_on_its_terminal(pair, monkeypatch, read_keys):
     terminal.close()
 
 
+# As in a terminal: a test run in the background of a script passes on that Ctrl-C is to be ignored.
 LISTENER = """
-import sys, time
+import signal, sys, time
 from robot_env.devices.terminal import Terminal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Terminal(sys.argv[1]).open()
 print("listening", flush=True)
 {then}
