@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,10 +13,9 @@ from controllers.config import Config, InputError
 from controllers.rotations import conjugate, multiply, rotate
 from controllers.state import RobotState
 from robot_env.devices.bindings import GRIPPER_WORDS, ROTATIONS
-from robot_env.devices.reading import Grip, GripperRequest, Reading, beyond, is_finite
-from robot_env.robot import RobotUnavailableError
+from robot_env.devices.hand import Device, HandTeleoperator
+from robot_env.devices.reading import GripperRequest, Reading, beyond, is_finite
 from robot_env.task import ActionConfig
-from robot_env.teleoperator import Event
 
 Array = NDArray[np.float64]
 
@@ -55,72 +54,25 @@ class DriveConfig(Config):
             )
 
 
-class Device(Protocol):
-    """What a hand deflects. No call may wait.
-
-    Attributes:
-        name: For messages, such as "the gamepad".
-        hint: What a person does where it is silent, to end a sentence with.
-        help: Key or button -> what it does; those that move are grouped as `w/s`.
-        problem: What is wrong with what it says, in a sentence; empty if nothing is.
-    """
-
-    name: str
-    hint: str
-    help: Mapping[str, str]
-    problem: str
-
-    def open(self) -> None:
-        """Begin to listen; does nothing where it is open.
-
-        Raises:
-            InputError: It is missing, or may not be opened.
-        """
-        ...
-
-    def read(self) -> Reading | None:
-        """What it says now; None if it is silent, or says what cannot be.
-
-        Raises:
-            RobotUnavailableError: It is gone.
-        """
-        ...
-
-    def get_events(self) -> tuple[Event, ...]:
-        """What was said since the last call, oldest first."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it; idempotent."""
-        ...
-
-
-class ReadingTeleoperator:
-    """Drives a task by a device's deflections. Implements `robot_env.teleoperator.Teleoperator`.
-
-    The gripper stays as it was last told to be while the hand was on, and begins as it was when the hand came.
+class ReadingTeleoperator(HandTeleoperator[Reading]):
+    """Drives a task by a device's deflections.
 
     Args:
         device: What is deflected.
         config: How it drives.
-        action: What an action of the task means.
-        now_s: Time of the hand, which is not the robot's: a simulation may be faster.
+        action: See `HandTeleoperator`.
+        now_s: Likewise.
     """
 
     def __init__(
         self,
-        device: Device,
+        device: Device[Reading],
         config: DriveConfig,
         action: ActionConfig,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._device = device
+        super().__init__(device, config.linger_s, action, now_s)
         self._config = config
-        self._action = action
-        self._now_s = now_s
-        self._grip = Grip(config.linger_s)
-        self._gripper = 0.0
-        self._start_quaternion = np.array((0.0, 0.0, 0.0, 1.0))
 
     @property
     def help(self) -> Mapping[str, str]:
@@ -137,27 +89,11 @@ class ReadingTeleoperator:
         """What is wrong with what the device says."""
         return self._device.problem
 
-    def connect(self) -> None:
-        """Open the device."""
-        self._device.open()
-
-    def restart(self, state: RobotState) -> None:
-        """An episode begins in `state`. What the hand holds from before must be let go first."""
-        self._grip.restart()
-        self._start_quaternion = state.ee_quaternion_xyzw
-
     def get_action(self, state: RobotState, last_action: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """What the hand wants now; see `Teleoperator`."""
         was_on = self._grip.is_on
-        try:
-            reading = self._device.read()
-        except RobotUnavailableError:
-            self._grip.silence()
-            raise
-        if reading is None or not _is_sound(reading):
-            self._grip.silence()
-            if was_on:
-                raise gone(self._device.name, reading is None, self._device.problem, self._device.hint)
+        reading = self._hear()
+        if reading is None:
             return None
         linear, angular = (beyond(self._config.dead_zone, v) for v in (reading.linear, reading.angular))
         is_moved = bool(linear.any() or angular.any() or reading.gripper is not None)
@@ -174,21 +110,8 @@ class ReadingTeleoperator:
             self._gripper,
         )
 
-    def get_events(self) -> tuple[Event, ...]:
-        """What was said since the last call, oldest first."""
-        return self._device.get_events()
-
-    def disconnect(self) -> None:
-        """Close the device."""
-        self._device.close()
-
-
-def gone(name: str, is_silent: bool, problem: str, hint: str) -> RobotUnavailableError:
-    """What is raised where a device cannot be believed while a hand is on it."""
-    fault = "is silent" if is_silent else "says what cannot be"
-    return RobotUnavailableError(
-        f"The arm rests because {name} {fault} while a hand was on it: {problem or f'{hint}.'}"
-    )
+    def _is_sound(self, said: Reading) -> bool:
+        return is_finite(said) and bool(np.abs([said.linear, said.angular]).max() <= _ABSURD)
 
 
 def device_in_action_frame(frame: str, action: ActionConfig, state: RobotState, start: Array) -> Array:
@@ -237,7 +160,3 @@ def read_device_config(kind: type[_Config], config: Mapping[str, Any]) -> _Confi
     except msgspec.ValidationError as error:
         known = ", ".join(sorted(kind.__struct_fields__))
         raise InputError(f"device.config: {error}; known are {known}.") from None
-
-
-def _is_sound(reading: Reading) -> bool:
-    return is_finite(reading) and bool(np.abs([reading.linear, reading.angular]).max() <= _ABSURD)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from controllers.config import Config
 from controllers.rotations import conjugate, error, from_rotation_vector, multiply, rotate
 from controllers.state import RobotState
-from robot_env.devices.driving import action_of, asked, device_in_action_frame, gone
-from robot_env.devices.reading import Grip, GripperRequest
-from robot_env.robot import RobotUnavailableError
+from robot_env.devices.driving import action_of, asked, device_in_action_frame
+from robot_env.devices.hand import Device, HandTeleoperator
+from robot_env.devices.reading import GripperRequest
 from robot_env.task import ActionConfig
-from robot_env.teleoperator import Event
 
 Array = NDArray[np.float64]
 
@@ -80,31 +79,6 @@ class FollowConfig(Config):
                 raise ValueError(f"{name} {getattr(self, name)} must be positive and finite")
 
 
-class PoseDevice(Protocol):
-    """What tells where a hand is; see `robot_env.devices.driving.Device`."""
-
-    name: str
-    hint: str
-    help: Mapping[str, str]
-    problem: str
-
-    def open(self) -> None:
-        """Begin to listen."""
-        ...
-
-    def read(self) -> HandPose | None:
-        """Where the hand is; None if the device is silent, or says what cannot be."""
-        ...
-
-    def get_events(self) -> tuple[Event, ...]:
-        """What was said since the last call."""
-        ...
-
-    def close(self) -> None:
-        """Let go of it."""
-        ...
-
-
 class _Began(NamedTuple):
     """Hand and arm when the hand took hold, and the turn from the hand's axes to the base."""
 
@@ -114,14 +88,14 @@ class _Began(NamedTuple):
     turn: Array
 
 
-class PoseTeleoperator:
-    """Lets an arm follow a hand. Implements `robot_env.teleoperator.Teleoperator`.
+class PoseTeleoperator(HandTeleoperator[HandPose]):
+    """Lets an arm follow a hand.
 
     Args:
         device: Tells where the hand is.
         config: How it is followed.
-        action: What an action of the task means.
-        now_s: Time of the hand.
+        action: See `HandTeleoperator`.
+        now_s: Likewise.
 
     Attributes:
         notice: See `ExplainedTeleoperator`.
@@ -129,18 +103,13 @@ class PoseTeleoperator:
 
     def __init__(
         self,
-        device: PoseDevice,
+        device: Device[HandPose],
         config: FollowConfig,
         action: ActionConfig,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._device = device
+        super().__init__(device, config.linger_s, action, now_s)
         self._config = config
-        self._action = action
-        self._now_s = now_s
-        self._grip = Grip(config.linger_s)
-        self._gripper = 0.0
-        self._start_quaternion = np.array((0.0, 0.0, 0.0, 1.0))
         self._before: HandPose | None = None
         self._rested: HandPose | None = None
         self._began: _Began | None = None
@@ -151,28 +120,11 @@ class PoseTeleoperator:
         """What keys and buttons do."""
         return self._device.help
 
-    def connect(self) -> None:
-        """Open the device."""
-        self._device.open()
-
-    def restart(self, state: RobotState) -> None:
-        """An episode begins in `state`. What the hand holds from before must be let go first."""
-        self._grip.restart()
-        self._start_quaternion = state.ee_quaternion_xyzw
-
     def get_action(self, state: RobotState, last_action: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """What the hand wants now; see `Teleoperator`."""
         was_on = self._grip.is_on
-        try:
-            hand = self._device.read()
-        except RobotUnavailableError:
-            self._lose()
-            raise
-        self.notice = self._device.problem
-        if hand is None or not self._is_sound(hand):
-            self._lose()
-            if was_on:
-                raise gone(self._device.name, hand is None, self._device.problem, self._device.hint)
+        hand = self._hear()
+        if hand is None:
             return None
         self._before = hand
         is_moved = self._has_moved(hand)
@@ -191,26 +143,23 @@ class PoseTeleoperator:
             self._gripper = asked(hand.gripper, self._gripper)
         return self._towards(*self._target(hand), state)
 
-    def get_events(self) -> tuple[Event, ...]:
-        """What was said since the last call, oldest first."""
-        return self._device.get_events()
-
-    def disconnect(self) -> None:
-        """Close the device."""
-        self._device.close()
+    def _read(self) -> HandPose | None:
+        hand = super()._read()
+        self.notice = self._device.problem
+        return hand
 
     def _lose(self) -> None:
-        self._grip.silence()
+        super()._lose()
         self._before = self._rested = None
 
-    def _is_sound(self, hand: HandPose) -> bool:
-        values = np.concatenate((hand.position_m, hand.quaternion_xyzw))
-        gripper = hand.gripper if isinstance(hand.gripper, float) else 0.0
+    def _is_sound(self, said: HandPose) -> bool:
+        values = np.concatenate((said.position_m, said.quaternion_xyzw))
+        gripper = said.gripper if isinstance(said.gripper, float) else 0.0
         if not np.isfinite(values).all() or not -1.0 <= gripper <= 1.0:
             return False
-        if abs(float(np.linalg.norm(hand.quaternion_xyzw)) - 1.0) > _UNIT_TOLERANCE:
+        if abs(float(np.linalg.norm(said.quaternion_xyzw)) - 1.0) > _UNIT_TOLERANCE:
             return False
-        return self._before is None or _apart(hand, self._before)[0] <= self._config.jump_m
+        return self._before is None or _apart(said, self._before)[0] <= self._config.jump_m
 
     def _has_moved(self, hand: HandPose) -> bool:
         """Whether the hand asks for something: left where it last rested, or asked for the gripper."""

@@ -47,7 +47,7 @@ class GamepadConfig(DriveConfig):
 
 
 class Gamepad:
-    """Implements `robot_env.devices.driving.Device`. Pulled out, it is gone; plugged in again, it goes on.
+    """Implements `robot_env.devices.hand.Device`. Pulled out, it is gone; plugged in again, it goes on.
 
     Args:
         config: See there.

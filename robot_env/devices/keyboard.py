@@ -65,7 +65,7 @@ class KeySource(Protocol):
 
 
 class Keyboard:
-    """Implements `robot_env.devices.driving.Device`.
+    """Implements `robot_env.devices.hand.Device`.
 
     Args:
         config: See there.

@@ -56,7 +56,7 @@ class SpaceMouseConfig(DriveConfig):
 
 
 class SpaceMouse:
-    """Implements `robot_env.devices.driving.Device`.
+    """Implements `robot_env.devices.hand.Device`.
 
     Args:
         config: See there.

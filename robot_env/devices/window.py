@@ -111,7 +111,7 @@ class Window:
 
 
 class WindowKeyboard:
-    """Implements `robot_env.devices.driving.Device`.
+    """Implements `robot_env.devices.hand.Device`.
 
     Args:
         config: See there.

@@ -60,7 +60,7 @@ class Part(Protocol):
 
 
 class NodeDevice:
-    """A device with a ROS 2 node of its own, `teleop`. Implements `Device` and `PoseDevice`.
+    """A device with a ROS 2 node of its own, `teleop`. Implements `Device`.
 
     Args:
         name: For messages.
