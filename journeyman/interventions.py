@@ -1,12 +1,11 @@
 """How often a person took over, and whether that grew rarer."""
 
-from collections.abc import Sequence
 from typing import Any
 
-_PARTS = 5
+from journeyman.over_training import Episodes, count_over_training
 
 
-def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def summarise(episodes: Episodes) -> dict[str, Any] | None:
     """Counts over all episodes and, under `over_training`, over fifths of them.
 
     An intervention is a row of steps in which a person acted; the rate is the share of steps.
@@ -20,10 +19,7 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     counted = [episode for episode in episodes if "interventions" in episode]
     if not any(episode["interventions"] for episode in counted):
         return None
-    size = -(-len(counted) // _PARTS)
-    parts = [counted[begin : begin + size] for begin in range(0, len(counted), size)]
-    over_training = [{"environment_steps": part[-1]["environment_steps"], **_counts(part)} for part in parts]
-    return {**_counts(counted), "over_training": over_training}
+    return count_over_training(counted, _counts)
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -37,7 +33,7 @@ def describe(summary: dict[str, Any]) -> str:
     )
 
 
-def _counts(episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _counts(episodes: Episodes) -> dict[str, Any]:
     steps, all_steps = (sum(e[key] for e in episodes) for key in ("intervened_steps", "steps"))
     return {
         "episodes": len(episodes),

@@ -1,12 +1,11 @@
 """The watch for reward hacking: what a learned reward called success, beside what the twin knows."""
 
-from collections.abc import Sequence
 from typing import Any
 
-_PARTS = 5
+from journeyman.over_training import Episodes, count_over_training
 
 
-def watch(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def watch(episodes: Episodes) -> dict[str, Any] | None:
     """Compare both over training.
 
     A false success is an episode that the reward model ended with success although the truth saw none in it; a missed
@@ -21,10 +20,7 @@ def watch(episodes: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     known = [episode for episode in episodes if "true_success" in episode]
     if not known:
         return None
-    size = -(-len(known) // _PARTS)
-    parts = [known[begin : begin + size] for begin in range(0, len(known), size)]
-    over_training = [{"environment_steps": part[-1]["environment_steps"], **_counts(part)} for part in parts]
-    return {**_counts(known), "over_training": over_training}
+    return count_over_training(known, _counts)
 
 
 def describe(watched: dict[str, Any], who: str = "Reward watch over {} training episodes") -> str:
@@ -40,7 +36,7 @@ def describe(watched: dict[str, Any], who: str = "Reward watch over {} training 
     )
 
 
-def _counts(episodes: Sequence[dict[str, Any]]) -> dict[str, int]:
+def _counts(episodes: Episodes) -> dict[str, int]:
     pairs = [(bool(episode["success"]), bool(episode["true_success"])) for episode in episodes]
     return {
         "episodes": len(pairs),
