@@ -12,6 +12,7 @@ from agent.evaluation import Evaluation, evaluate
 from agent.replay import MixedSampler, ReplayBuffer
 from controllers.config import InputError as RobotSideInputError
 from journeyman.config import RunConfig
+from journeyman.files import write_whole
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import demonstration_folder, make_spec, read_demonstrations
 from robot_env.env import RobotEnv
@@ -45,9 +46,7 @@ def measure(
     except (InputError, RobotSideInputError) as error:
         print(f"No baseline: {error}")
         return None
-    partial = path.with_name(f".{_FILE_NAME}.partial")
-    partial.write_bytes(msgspec.json.encode(result))
-    partial.replace(path)
+    write_whole(path, msgspec.json.encode(result))
     return result
 
 

@@ -19,6 +19,7 @@ from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
 from agent.config import Config, InputError
 from agent.learner import LearnerConfig
+from journeyman.files import write_whole
 from robot_env.task import Task
 
 _GROUPS = ("task", "algorithm", "robot", "reward", "device")
@@ -212,9 +213,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write every key with its value; atomically, as a run cannot be resumed without it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))
-    partial.replace(path)
+    write_whole(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False).encode())
 
 
 def _normalised(override: str) -> str:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.config import InputError
+from journeyman.files import write_whole
 
 _OPTION = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 # Of output that goes into a file or another program, which no screen limits.
@@ -64,9 +65,7 @@ def write_json(content: Any, target: str) -> None:
         print(text.decode())
         return
     path = Path(target)
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(text + b"\n")
-        partial.replace(path)
+        write_whole(path, text + b"\n")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; choose another.") from None
