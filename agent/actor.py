@@ -126,6 +126,7 @@ class Actor:
         self._fault = fault
         self._observer = observer or Observer()
         self._turns = Turns(
+            config.name,
             client,
             self._observer,
             park=park,
@@ -189,7 +190,7 @@ class Actor:
         except Interrupted:
             pass
         finally:
-            self._turns.park(ActorState.PARKED)
+            self._turns.park(ActorState.STOPPED, "")
             self._observer.on_event("The actor ends; the robot is parked.")
         self._client.flush(timeout_s=10.0)
 
@@ -208,23 +209,24 @@ class Actor:
 
     def _episode(self) -> None:
         """One episode. Its number is the position of its first step in the stream: unique, also after a restart."""
-        self._turns.rest(ActorState.ACTING)
+        self._turns.rest(ActorState.RESETTING)
         episode = self._episode_number = self._client.next_sequence
         rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
         raw, _ = self._env.reset(
             seed=int(rng.integers(2**31)), options={"keep_going": self._turns.heed_person}
         )
         observation = self._spec.observation(raw)
-        tally, done, info = _Tally(), False, {}
+        tally, done, info, who = _Tally(), False, {}, ActorState.LEARNING
         while not done:
-            if not self._turns.wait_for_turn():
+            if not self._turns.wait_for_turn(who):
                 return
             self._take_new_weights()
             action = self._act(observation, rng)
             raw, reward, terminated, truncated, info = self._env.step(action)
-            self._turns.robot_works(ActorState.ACTING)
             next_observation = self._spec.observation(raw)
             intervened = bool(info.get("intervened", False))
+            who = ActorState.TELEOP if intervened else ActorState.LEARNING
+            self._turns.robot_works(who)
             self._client.send(
                 self._spec.record(
                     observation=observation,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-REPORT_KINDS = ("episode", "evaluation", "fault")
+REPORT_KINDS = ("episode", "evaluation", "fault", "state")
 """Kinds of entries that actors report; the learner writes them down."""
 OTHER_REPORT = "report"
 """Kind of an entry that an actor reported without one of these."""

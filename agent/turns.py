@@ -8,7 +8,9 @@ from contextlib import suppress
 from enum import StrEnum, auto
 from typing import Any
 
+from agent.config import InputError
 from agent.transport.client import ActorClient
+from agent.transport.messages import Report
 
 Faults = type[Exception] | tuple[type[Exception], ...]
 
@@ -16,24 +18,34 @@ _LOOK_EVERY_S = 0.1
 
 
 class ActorState(StrEnum):
-    """What an actor does.
-
-    It is `parked` while the learner is gone, and once it has ended; `fault` while the robot cannot be driven.
-    """
+    """What an actor does. In the last four, and while it waits, the robot rests."""
 
     WAITING_FOR_POLICY = auto()
-    ACTING = auto()
+    LEARNING = auto()
+    """The policy acts, and what it does is learned from."""
+    TELEOP = auto()
+    """A person acts, and what they do is learned from."""
     EVALUATING = auto()
+    RESETTING = auto()
+    RECOVERING = auto()
+    """The reset that usually works did not."""
+    WAITING_FOR_HUMAN = auto()
+    """The scene needs a hand."""
     PAUSED = auto()
+    """A person said so."""
     FAULT = auto()
+    """The robot cannot be driven."""
     PARKED = auto()
+    """The learner is gone."""
+    STOPPED = auto()
+    """It has ended."""
 
 
 class Observer:
     """Is told what an actor does, on the thread of its control loop: return at once. This one prints events."""
 
-    def on_state(self, state: ActorState) -> None:
-        """It does something else now."""
+    def on_state(self, state: ActorState, why: str) -> None:
+        """It does something else now; `why` is for people, and may be empty."""
 
     def on_event(self, text: str) -> None:
         """Something that a person wants to know, in a sentence or two."""
@@ -60,6 +72,7 @@ class Turns:
 
     def __init__(
         self,
+        name: str,
         client: ActorClient,
         observer: Observer,
         *,
@@ -72,6 +85,7 @@ class Turns:
         """Nothing is paused, and the robot is taken to work.
 
         Args:
+            name: Of the actor.
             client: The way to the learner.
             observer: Is told.
             park: Brings the robot to rest.
@@ -81,6 +95,8 @@ class Turns:
             fault_retry_s: Time between two attempts to drive a robot that cannot be driven.
         """
         self.state = ActorState.WAITING_FOR_POLICY
+        self._entered_s = time.monotonic()
+        self._name = name
         self._client = client
         self._observer = observer
         self._park = park
@@ -135,8 +151,9 @@ class Turns:
         self.raise_if_stopping()
         while (reason := self._begin(then)) is not None:
             if reason is not rested:
-                self.park(reason)
-                self._observer.on_event(self._why(reason))
+                why = self._why(reason)
+                self.park(reason, why)
+                self._observer.on_event(why)
                 rested = reason
             self._client.wait(timeout_s=_LOOK_EVERY_S)
             self.raise_if_stopping()
@@ -146,8 +163,11 @@ class Turns:
             )
         return rested is not None
 
-    def wait_for_turn(self) -> bool:
+    def wait_for_turn(self, then: ActorState) -> bool:
         """Wait until the next step of acting may be made; in lockstep with the learner for its allowance, too.
+
+        Args:
+            then: See `rest`.
 
         Returns:
             Whether the episode may go on: not after a rest.
@@ -155,10 +175,10 @@ class Turns:
         Raises:
             Interrupted: See `raise_if_stopping`.
         """
-        rested = self.rest(ActorState.ACTING)
+        rested = self.rest(then)
         while self._lockstep and self._client.known_steps >= self._client.step_allowance:
             self._client.wait(timeout_s=_LOOK_EVERY_S)
-            rested = self.rest(ActorState.ACTING) or rested
+            rested = self.rest(then) or rested
         return not rested
 
     def robot_works(self, state: ActorState) -> None:
@@ -176,10 +196,14 @@ class Turns:
             BrokenOff: See `heed_person`.
         """
         self.robot_works(ActorState.EVALUATING)
-        self.heed_person()
+        self.heed_person(ActorState.EVALUATING)
 
-    def heed_person(self) -> None:
+    def heed_person(self, activity: str = ActorState.RESETTING, why: str = "") -> None:
         """Where something takes longer than a step, see that it is still wanted.
+
+        Args:
+            activity: What is being done: the name of a state.
+            why: In a sentence.
 
         Raises:
             Interrupted: A person wants the actor to end.
@@ -189,6 +213,9 @@ class Turns:
             raise Interrupted
         if self._paused:
             raise BrokenOff
+        state = ActorState(activity)
+        is_question = state is ActorState.WAITING_FOR_HUMAN
+        self._enter(state if is_question or not self._complaints else ActorState.FAULT, why)
 
     def robot_failed(self, complaint: str) -> bool:
         """Park a robot that cannot be driven. What it says is passed on once, whatever numbers are in it.
@@ -196,7 +223,7 @@ class Turns:
         Returns:
             Whether this is news: the robot worked until now.
         """
-        self.park(ActorState.FAULT)
+        self.park(ActorState.FAULT, complaint)
         is_news = not self._complaints
         words = re.sub(r"\d+", "", complaint)
         if words not in self._complaints:
@@ -215,11 +242,11 @@ class Turns:
             self.raise_if_stopping()
             self._client.wait(timeout_s=min(remaining_s, _LOOK_EVERY_S))
 
-    def park(self, state: ActorState) -> None:
+    def park(self, state: ActorState, why: str) -> None:
         """Bring the robot to rest, as far as it can be reached."""
         with suppress(*self._faults):
             self._park()
-        self._enter(state)
+        self._enter(state, why)
 
     def _begin(self, state: ActorState) -> ActorState | None:
         """Enter `state` unless there is a reason to rest; returns that. Nobody can pause between the two."""
@@ -241,7 +268,20 @@ class Turns:
             return "Paused: the robot is parked until somebody says resume."
         return f"No word from the learner for {self._park_after_s:g} s: the robot is parked until it answers."
 
-    def _enter(self, state: ActorState) -> None:
-        if state is not self.state:
-            self.state = state
-            self._observer.on_state(state)
+    def _enter(self, state: ActorState, why: str = "") -> None:
+        if state is self.state:
+            return
+        now_s = time.monotonic()
+        report: Report = {
+            "kind": "state",
+            "actor": self._name,
+            "state": str(state),
+            "before": str(self.state),
+            "seconds_before": round(now_s - self._entered_s, 3),
+            "why": why,
+        }
+        # A sender that is dead ends the actor elsewhere; here it may be about to rest.
+        with suppress(RuntimeError, InputError):
+            self._client.report(report)
+        self.state, self._entered_s = state, now_s
+        self._observer.on_state(state, why)

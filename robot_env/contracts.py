@@ -1,7 +1,8 @@
 """What the environment is assembled from besides the robot: scene, camera, reward, reset."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -90,18 +91,66 @@ class DemonstratedRewardModel(RestartedRewardModel, Protocol):
         ...
 
 
+class Activity(StrEnum):
+    """What a robot that is not at work on its task does."""
+
+    RESETTING = auto()
+    RECOVERING = auto()
+    """The reset that usually works did not: something else is tried."""
+    WAITING_FOR_HUMAN = auto()
+
+
+class KeepGoing(Protocol):
+    """Asked before every command, and several times a second where only time passes."""
+
+    def __call__(self, activity: Activity = Activity.RESETTING, why: str = "") -> None:
+        """Say whether to go on, by raising if not.
+
+        Args:
+            activity: What is being done.
+            why: In a sentence; of `WAITING_FOR_HUMAN` what went wrong, and what the person is to do.
+        """
+        ...
+
+
+def always(activity: Activity = Activity.RESETTING, why: str = "") -> None:
+    """Nobody wants to break a reset off. A `KeepGoing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAttempt:
+    """One way tried.
+
+    Attributes:
+        policy: Which, in a word: `joint`, `service`, `operator`.
+        success: Whether the scene was in a start state afterwards.
+        reason: If not, why.
+    """
+
+    policy: str
+    success: bool
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ResetResult:
-    """Whether the scene is in a start state, and if not why."""
+    """Whether the scene is in a start state, and if not why.
+
+    Attributes:
+        success: Whether it is.
+        reason: If not, why, in words that fit behind a colon.
+        attempts: Of a policy that has several ways, all that it tried, in order.
+    """
 
     success: bool
     reason: str = ""
+    attempts: tuple[ResetAttempt, ...] = ()
 
 
 class ResetPolicy(Protocol):
     """Brings robot and scene to a start state."""
 
-    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None]) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: KeepGoing) -> ResetResult:
         """Do it; every random choice comes from `rng`.
 
         Args:
@@ -109,4 +158,12 @@ class ResetPolicy(Protocol):
             keep_going: Called before every command. What it raises breaks the reset off: then the robot is stopped and
                 the exception passed on. Only so does Ctrl-C reach an arm that drives home for seconds.
         """
+        ...
+
+
+class Verifier(Protocol):
+    """Sees whether a reset worked. It moves nothing."""
+
+    def verify(self) -> ResetResult:
+        """Whether robot and scene are in a start state now, as far as can be seen."""
         ...

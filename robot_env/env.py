@@ -4,7 +4,7 @@ Order of one step: send the action, hold the rate, *then* observe. So the stored
 action caused, and the next action is chosen from the freshest measurement.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
@@ -18,11 +18,14 @@ from robot_env.age import AgeStatistics
 from robot_env.clock import Rate
 from robot_env.contracts import (
     Camera,
+    KeepGoing,
     Observation,
+    ResetAttempt,
     ResetPolicy,
     RestartedRewardModel,
     RewardModel,
     Scene,
+    always,
 )
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
 from robot_env.task import ActionConfig, Task
@@ -125,7 +128,11 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Args:
             seed: Of every random choice from now on.
-            options: `keep_going`, a function that may raise to break the reset off (see `ResetPolicy`).
+            options: `keep_going`, a `KeepGoing` that may raise to break the reset off.
+
+        Returns:
+            What is seen, and `info` with `reset_attempts`: a `ResetAttempt` for every way tried, the last of which
+            worked.
 
         Raises:
             RobotError: The reset policy failed three times in a row, or a measurement is not finite.
@@ -135,21 +142,13 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             # Not before: a learner asks an environment for its spaces far from the robot.
             self.robot.connect()
             self._connected = True
-        keep_going: Callable[[], None] = (options or {}).get("keep_going", lambda: None)
-        for _ in range(_MAX_RESET_ATTEMPTS):
-            result = self.reset_policy.reset(self.np_random, keep_going)
-            if result.success:
-                break
-        else:
-            raise RobotError(
-                f"The scene could not be reset: {result.reason}. Put it into a start state by hand."
-            )
+        attempts = self._bring_to_start((options or {}).get("keep_going", always))
         self._steps = 0
         self._truly_done = False
         for model in (self.reward_model, self.truth):
             if isinstance(model, RestartedRewardModel):
                 model.restart()
-        return self.begin(), {}
+        return self.begin(), {"reset_attempts": attempts}
 
     def begin(self) -> Observation:
         """Begin the episode from here, for who waits between `reset` and the first `step`: with a fresh observation.
@@ -209,6 +208,16 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """Stop the robot."""
         self.robot.close()
+
+    def _bring_to_start(self, keep_going: KeepGoing) -> list[ResetAttempt]:
+        attempts: list[ResetAttempt] = []
+        for _ in range(_MAX_RESET_ATTEMPTS):
+            result = self.reset_policy.reset(self.np_random, keep_going)
+            name = type(self.reset_policy).__name__
+            attempts += result.attempts or (ResetAttempt(name, result.success, result.reason),)
+            if result.success:
+                return attempts
+        raise RobotError(f"The scene could not be reset: {result.reason}. Put it into a start state by hand.")
 
     def _step(
         self, action: NDArray[np.float32], before: RobotState

@@ -1,7 +1,5 @@
 """Reset policies that need nothing but the robot."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +8,7 @@ from controllers.joint_motion import MinimumJerk, minimum_duration_s
 from controllers.limits import JointLimits
 from controllers.state import JointCommand, RobotState
 from robot_env.clock import Rate
-from robot_env.contracts import ResetResult
+from robot_env.contracts import KeepGoing, ResetResult, always
 from robot_env.robot import Robot, RobotError, RobotUnavailableError
 
 
@@ -79,7 +77,7 @@ class JointReset:
         self._limits = limits
         self._home_rad = home_rad
 
-    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: KeepGoing = always) -> ResetResult:
         """Move home. Nothing about it is random.
 
         Raises:
@@ -97,7 +95,7 @@ class JointReset:
             self._robot.stop()
             raise
 
-    def _move_home(self, keep_going: Callable[[], None]) -> ResetResult:
+    def _move_home(self, keep_going: KeepGoing) -> ResetResult:
         config, clock = self._config, self._robot.clock
         state = self._robot.observe()
         start_rad = state.joint_position_rad

@@ -1,7 +1,7 @@
 """What every task of the twin has in common: start states, reward, success, scripted expert."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from controllers.config import Config
 from controllers.ik import InverseKinematics, UnreachableError
 from controllers.rotations import from_rotation_vector
-from robot_env.contracts import Observation, ResetResult, Reward
+from robot_env.contracts import KeepGoing, Observation, ResetResult, Reward, always
 from robot_env.task import RewardConfig, Task
 from sim.twin import MAX_GRIPPER_WIDTH_M, TOOL_CENTRE_POINT, Twin
 from sim.twin_robot import TwinRobot
@@ -111,7 +111,7 @@ class TwinScene(ABC):
     def _start(self, rng: np.random.Generator) -> None:
         """Put arm and objects into a random start state, by `_start_arm` first."""
 
-    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: KeepGoing = always) -> ResetResult:
         """Bring arm and scene to a random start state, at rest. Implements `robot_env.contracts.ResetPolicy`.
 
         It moves nothing on the way there, so that `keep_going` is not asked.

@@ -19,14 +19,20 @@ _PERIOD_S = 1.0
 _PARK_TIMEOUT_S = 5.0
 _LAST_WORDS_TIMEOUT_S = 2.0
 _LEVELS = {
+    ActorState.RECOVERING: DiagnosticStatus.WARN,
+    ActorState.WAITING_FOR_HUMAN: DiagnosticStatus.ERROR,
     ActorState.PAUSED: DiagnosticStatus.WARN,
     ActorState.PARKED: DiagnosticStatus.WARN,
+    ActorState.STOPPED: DiagnosticStatus.WARN,
     ActorState.FAULT: DiagnosticStatus.ERROR,
 }
 _MESSAGES = {
     ActorState.WAITING_FOR_POLICY: "Waiting for the learner's first weights.",
-    ActorState.ACTING: "Acting.",
+    ActorState.LEARNING: "Learning.",
+    ActorState.TELEOP: "A person acts.",
     ActorState.EVALUATING: "Evaluating.",
+    ActorState.RESETTING: "Resetting.",
+    ActorState.RECOVERING: "Recovering.",
     ActorState.PAUSED: "Paused, the robot is parked. Go on: ros2 service call {0}/resume std_srvs/srv/Trigger",
 }
 
@@ -107,7 +113,7 @@ class Surface(Observer):
             self._news.trigger()
             self._changed.wait_for(lambda: self._silent, _LAST_WORDS_TIMEOUT_S)
 
-    def on_state(self, state: ActorState) -> None:
+    def on_state(self, state: ActorState, why: str) -> None:
         """Wake who waits for it, and let it be published."""
         with self._changed:
             self._changed.notify_all()
@@ -191,7 +197,7 @@ class Surface(Observer):
         with self._changed:
             self._changed.wait_for(lambda: actor.state is ActorState.PAUSED or self._closed, _PARK_TIMEOUT_S)
         # Once it has ended it is parked as well.
-        response.success = actor.state in (ActorState.PAUSED, ActorState.PARKED)
+        response.success = actor.state in (ActorState.PAUSED, ActorState.PARKED, ActorState.STOPPED)
         response.message = (
             "The robot is parked."
             if response.success

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_env.contracts import ResetResult
+from robot_env.contracts import KeepGoing, ResetResult, always
 from robot_env.robot import RobotUnavailableError
 from robot_env.ros.commander import ControllerCommander
 from robot_env.ros.ros2_robot import Ros2Robot
@@ -49,7 +49,7 @@ class ServiceReset:
         self._reset = Service(node, Trigger, f"{self._node_name}/reset", answer_timeout_s=self._timeout_s)
         self._parameters = Service(node, SetParameters, f"{self._node_name}/set_parameters")
 
-    def reset(self, rng: np.random.Generator, keep_going: Callable[[], None] = lambda: None) -> ResetResult:
+    def reset(self, rng: np.random.Generator, keep_going: KeepGoing = always) -> ResetResult:
         """Let the node reset the scene from a seed drawn from `rng`.
 
         `keep_going` is asked before the node is, and not while it works: what it does then nobody here can stop.

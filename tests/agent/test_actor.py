@@ -121,13 +121,14 @@ class ConstantPolicy:
 
 
 class Witness(Observer):
-    """Keeps all it is told."""
+    """Keeps all it is told, but for the reset that every episode begins with."""
 
     def __init__(self):
         self.states, self.events, self.episodes = [], [], []
 
-    def on_state(self, state):
-        self.states.append(state)
+    def on_state(self, state, why):
+        if state != "resetting" and self.states[-1:] != [state]:
+            self.states.append(state)
 
     def on_event(self, text):
         self.events.append(text)
@@ -260,8 +261,23 @@ def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(t
     assert set(rows["policy_version"][17:]) == {3}
     assert [e["steps"] for e in rig.witness.episodes] == [10, 10, 10]
     assert [e["steps"] for e in rig.entries("episode")] == [10, 10, 10]
-    assert rig.witness.states == ["acting", "paused", "acting", "parked"]
+    assert rig.witness.states == ["learning", "paused", "learning", "stopped"]
     assert [event.split(":")[0] for event in rig.witness.events] == ["Paused", "Resumed.", END]
+
+
+def test_every_change_of_state_is_in_the_journal_with_its_reason_and_how_long_the_one_before_lasted(tmp_path):
+    with Rig(tmp_path, allowance=20) as rig:
+        rig.robot.before_command = lambda number: rig.actor.pause() if number == 15 else None
+        rig.start().wait_for(ActorState.PAUSED)
+        rig.actor.resume()
+        rig.wait_for_rows(20)
+    states = rig.entries("state")
+    cycle = ["resetting", "learning"]
+    assert [e["state"] for e in states][:7] == [*cycle, *cycle, "paused", "learning", "resetting"]
+    assert [e["before"] for e in states][1:] == [e["state"] for e in states][:-1]
+    assert states[0]["before"] == "waiting_for_policy"
+    assert all(e["seconds_before"] >= 0.0 and e["actor"] == "actor-0" for e in states)
+    assert "until somebody says resume" in next(e["why"] for e in states if e["state"] == "paused")
 
 
 def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_path):
@@ -273,7 +289,7 @@ def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_
         rig.actor.resume()
         check_replay(rig.wait_for_rows(3))
     assert rig.robot.calls[:3] == ["stop", "connect", "observe"]
-    assert rig.witness.states == ["paused", "waiting_for_policy", "acting", "parked"]
+    assert rig.witness.states == ["paused", "waiting_for_policy", "learning", "stopped"]
 
 
 @pytest.mark.parametrize("evaluate_every", [0, 5])
@@ -289,7 +305,7 @@ def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
 
         resets.on_the_way = on_the_way
         rig.start()
-        state = ActorState.PAUSED if act == "pause" else ActorState.PARKED
+        state = ActorState.PAUSED if act == "pause" else ActorState.STOPPED
         until(lambda: state in rig.witness.states)
         assert rig.env.steps == 10
         assert resets.count == 1
@@ -315,7 +331,7 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
         rig.actor.resume()
         rows = rig.wait_for_rows(20)
         until(lambda: len(rig.entries("evaluation")) == 2)
-        until(lambda: rig.witness.states[-1] == "acting")  # Waiting for its turn in the next episode.
+        until(lambda: rig.witness.states[-1] == "learning")  # Waiting for its turn in the next episode.
     check_replay(rows)
     assert len(rows) == 20
     first, second = rig.entries("evaluation")
@@ -326,14 +342,14 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
     assert rig.env.seeds[3:6] == whole
     assert rig.policy.modes.count(True) == 15 + 30 + 30
     assert rig.witness.states == [
-        "acting",
+        "learning",
         "evaluating",
         "paused",
         "evaluating",
-        "acting",
+        "learning",
         "evaluating",
-        "acting",
-        "parked",
+        "learning",
+        "stopped",
     ]
 
 
@@ -346,7 +362,7 @@ def test_a_paused_actor_can_be_ended(tmp_path, how):
             rig.actor.request_stop()
         else:
             rig.server.stop_actors("the run is complete")
-        rig.wait_for(ActorState.PARKED)
+        rig.wait_for(ActorState.STOPPED)
         rig._thread.join(20)
         assert rig.error is None
         assert len(rig.wait_for_rows(5)) == 5
@@ -369,7 +385,7 @@ def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_p
     complaint, back, end = rig.witness.events
     assert complaint == "The robot is gone for 1.1 s. Trying again every 0.01 s."
     assert (back, end) == ("The robot is back.", END)
-    assert rig.witness.states == ["acting", "fault", "acting", "parked"]
+    assert rig.witness.states == ["learning", "fault", "learning", "stopped"]
     (fault,) = rig.entries("fault")
     assert fault["message"] == "The robot is gone for 1.1 s."
     assert (fault["actor"], fault["environment_steps"]) == ("actor-0", 14)
@@ -400,7 +416,7 @@ def test_a_robot_that_is_not_there_at_first_is_waited_for(tmp_path):
         rig.robot.lost.clear()
         rows = rig.wait_for_rows(12)
     check_replay(rows)
-    assert rig.witness.states == ["acting", "fault", "acting", "parked"]
+    assert rig.witness.states == ["fault", "learning", "stopped"]
     assert len(rig.entries("fault")) == 1
 
 
@@ -417,7 +433,7 @@ def test_a_fault_discards_an_evaluation_and_it_is_repeated_as_a_whole(tmp_path):
     (evaluation,) = rig.entries("evaluation")
     assert (evaluation["episodes"], evaluation["mean_length"]) == (2, EPISODE_STEPS)
     assert rig.env.seeds[1:5] == [EVALUATION_SEED, EVALUATION_SEED + 1] * 2
-    assert rig.witness.states == ["acting", "evaluating", "fault", "evaluating", "acting", "parked"]
+    assert rig.witness.states == ["learning", "evaluating", "fault", "evaluating", "learning", "stopped"]
 
 
 def test_a_paused_actor_leaves_a_lost_robot_alone(tmp_path):
@@ -439,7 +455,7 @@ def test_an_actor_whose_robot_is_lost_ends_at_once_when_told(tmp_path):
         rig.start().wait_for(ActorState.FAULT)
         rig.end()
         assert rig.error is None
-        assert rig.actor.state is ActorState.PARKED
+        assert rig.actor.state is ActorState.STOPPED
         assert rig.client.unacknowledged == 0
 
 
@@ -457,7 +473,7 @@ def test_everything_else_ends_the_actor_with_the_robot_parked(tmp_path, error):
         raised, rig.error = rig.error, None
         assert raised is error
         assert rig.robot.calls[-1] == "stop"
-        assert rig.actor.state is ActorState.PARKED
+        assert rig.actor.state is ActorState.STOPPED
         assert len(rig.wait_for_rows(3)) == 3
 
 
@@ -473,7 +489,7 @@ def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, monkeypatc
         gone.clear()
         check_replay(rig.wait_for_rows(8))
         assert rig.robot.calls.count("stop") == 1
-    assert rig.witness.states == ["acting", "parked", "acting", "parked"]
+    assert rig.witness.states == ["learning", "parked", "learning", "stopped"]
     assert rig.witness.events[1] == "The learner answers again."
 
 
@@ -498,4 +514,4 @@ def test_nothing_is_lost_or_double_whenever_it_is_paused_or_the_robot_lost(tmp_p
     reported = {e["episode"] for e in rig.entries("episode")}
     assert reported == set(rows["episode"][rows["truncated"]])
     assert all(e["mean_length"] == EPISODE_STEPS for e in rig.entries("evaluation"))
-    assert {"fault", "paused", "evaluating", "acting"} <= set(rig.witness.states)
+    assert {"fault", "paused", "evaluating", "learning"} <= set(rig.witness.states)

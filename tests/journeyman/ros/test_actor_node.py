@@ -184,7 +184,7 @@ def test_a_signal_ends_it_while_it_waits_for_a_learner(begin, number):
     actor.end_by(number)
 
 
-@pytest.mark.parametrize(("state", "number"), [("acting", signal.SIGTERM), ("paused", signal.SIGINT)])
+@pytest.mark.parametrize(("state", "number"), [("learning", signal.SIGTERM), ("paused", signal.SIGINT)])
 def test_a_signal_ends_it_while_it_has_a_policy(begin, learner, state, number):
     actor = begin(*learner.overrides)
     until(lambda: actor.steps() > 0)
@@ -224,7 +224,7 @@ def test_who_joins_late_sees_what_it_does_and_how_the_last_episode_went(begin, l
     diagnostics = Inbox(actor.node, DiagnosticArray, "/diagnostics", depth=10)
     status = as_dict(until(late.take)[0].message)
     assert (status["name"], status["hardware"], status["level"]) == ("actor", "actor-0", DiagnosticStatus.OK)
-    assert status["state"] == "acting"
+    assert status["state"] == "learning"
     for key in ("episode", "environment_steps", "policy_version", "seconds_since_contact"):
         assert float(status[key]) >= 0.0
     episode = as_dict(until(episodes.take)[0].message)
@@ -266,7 +266,7 @@ def test_it_waits_for_a_lost_robot_and_ends_for_one_that_needs_a_human(begin, le
     (fault,) = until(lambda: learner.entries("fault")[before:])
     assert fault["message"] == "Nobody answers on /joint_states."
     (tmp_path / "lost").unlink()
-    actor.wait_for("acting")
+    actor.wait_for("learning")
     assert actor.said().count("Nobody answers") == 1
     assert "The robot is back." in actor.said()
     (tmp_path / "broken").touch()
