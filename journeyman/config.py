@@ -22,7 +22,7 @@ from agent.learner import LearnerConfig
 from journeyman.files import write_whole
 from robot_env.task import Task
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "device")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "device")
 
 
 class RobotConfig(Config):
@@ -64,6 +64,21 @@ class RewardModelConfig(Config):
     config: dict[str, Any] = {}
     learner: str | None = None
     learner_config: dict[str, Any] = {}
+
+
+class ResetPolicyConfig(Config):
+    """What brings robot and scene back to a start state.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(env, config, operator) -> ResetPolicy`; null keeps the reset that the
+            robot's factory made.
+        config: Parameters of the reset, read strictly by the factory.
+    """
+
+    name: str = "robot"
+    factory: str | None = None
+    config: dict[str, Any] = {}
 
 
 class DeviceConfig(Config):
@@ -159,6 +174,7 @@ class RunConfig(Config):
     algorithm: AlgorithmConfig
     robot: RobotConfig
     reward: RewardModelConfig = RewardModelConfig()
+    reset: ResetPolicyConfig = ResetPolicyConfig()
     device: DeviceConfig = DeviceConfig()
     seed: int = 0
     learner: LearnerConfig = LearnerConfig()
