@@ -16,6 +16,7 @@ _VERBS = {
     "reward": "fit a success classifier to labelled episodes, or check one on others",
     "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats, convert; see docs/episodes.md",
     "evaluate": "deterministic evaluation of a run's newest policy",
+    "helped": "answer an actor that asks a person for a hand; shows what it asked",
     "report": "write the report of a run again",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
     "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",

@@ -3,8 +3,9 @@
     python -m journeyman.ros.actor_node --ros-args -p "overrides:=['task=reach', 'robot=ros2', 'run=runs/latest']"
 
 Parameter `overrides`: Hydra overrides, and `run=DIR`. Services (std_srvs/Trigger): `~/pause`, `~/resume`; `~/park`
-pauses too, and answers when the robot rests. Topics (diagnostic_msgs/DiagnosticStatus): `~/status` on every change and
-once a second, `~/episode` after each; both are also in `/diagnostics`.
+pauses too, and answers when the robot rests; `~/helped` answers an actor that asks for a hand. Topics
+(diagnostic_msgs/DiagnosticStatus): `~/status` on every change and once a second, `~/episode` after each; both are also
+in `/diagnostics`.
 """
 
 import sys
@@ -37,13 +38,16 @@ def _run(arguments: list[str]) -> None:
 
 def _act(runtime: Runtime, overrides: list[str]) -> None:
     from journeyman.actor import open_actor  # Imports torch: late, so that wrong parameters are told at once.
+    from journeyman.help import make_file_operator
+    from journeyman.learner import split_run
     from journeyman.ros.status import Surface
 
     surface = Surface(runtime)
     # As under a supervisor, no limit on the wait for the learner: launch starts both.
     with open_actor(overrides, surface) as (actor, client):
         on_stop(actor.request_stop, supervised=False)
-        surface.serve(actor, client)
+        folder, _ = split_run(overrides)
+        surface.serve(actor, client, make_file_operator(folder.resolve() if folder else None, actor.name))
         try:
             actor.run()
         except Exception as error:

@@ -11,8 +11,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_srvs.srv import Trigger
 
 from agent.actor import Actor
-from agent.transport.client import ActorClient
+from agent.transport.clients import ClientGroup
 from agent.turns import ActorState, Observer
+from robot_env.resets.operator import Operator
 from robot_env.ros.runtime import Runtime
 
 _PERIOD_S = 1.0
@@ -67,7 +68,7 @@ def make_episode_status(name: str, hardware: str, report: Mapping[str, Any]) -> 
 
 
 class Surface(Observer):
-    """The topics `~/status`, `~/episode`, `/diagnostics` and the services `~/pause`, `~/resume`, `~/park` of an actor.
+    """The topics `~/status`, `~/episode`, `/diagnostics` and the services `~/pause`, `~/resume`, `~/park`, `~/helped`.
 
     The thread of the control loop only notes what happens; the node's thread speaks.
     """
@@ -82,7 +83,7 @@ class Surface(Observer):
         self._node = node = runtime.node
         self._name = node.get_fully_qualified_name()
         self._actor: Actor | None = None
-        self._client: ActorClient | None = None
+        self._client: ClientGroup | None = None
         self._changed = threading.Condition()
         self._closed = self._silent = False
         self._last_event = ""
@@ -95,10 +96,10 @@ class Surface(Observer):
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._news = node.create_guard_condition(self._speak)
 
-    def serve(self, actor: Actor, client: ActorClient) -> None:
-        """Begin to speak and to listen."""
-        self._actor, self._client = actor, client
-        for name in ("pause", "resume", "park"):
+    def serve(self, actor: Actor, client: ClientGroup, operator: Operator) -> None:
+        """Begin to speak and to listen; `operator` is how the actor asks a person for a hand."""
+        self._actor, self._client, self._operator = actor, client, operator
+        for name in ("pause", "resume", "park", "helped"):
             self._node.create_service(Trigger, f"~/{name}", getattr(self, f"_{name}"))
         # By the wall: a simulation that stands still must not silence the status.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -115,6 +116,8 @@ class Surface(Observer):
 
     def on_state(self, state: ActorState, why: str) -> None:
         """Wake who waits for it, and let it be published."""
+        if state is ActorState.WAITING_FOR_HUMAN:
+            self.on_event(f"{why} Then: ros2 service call {self._name}/helped std_srvs/srv/Trigger")
         with self._changed:
             self._changed.notify_all()
         self._news.trigger()
@@ -167,7 +170,7 @@ class Surface(Observer):
             message.status.append(self._last_episode)
         self._diagnostics.publish(message)
 
-    def _make_status(self, actor: Actor, client: ActorClient) -> DiagnosticStatus:
+    def _make_status(self, actor: Actor, client: ClientGroup) -> DiagnosticStatus:
         values = {
             "episode": actor.episode,
             "environment_steps": client.known_steps,
@@ -187,6 +190,14 @@ class Surface(Observer):
         assert self._actor is not None
         self._actor.resume()
         response.success, response.message = True, "A new episode begins."
+        return response
+
+    def _helped(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self._actor is not None
+        response.success = self._actor.state is ActorState.WAITING_FOR_HUMAN
+        if response.success:  # Not otherwise: a later question would be taken as answered.
+            self._operator.done()
+        response.message = "It goes on." if response.success else "It does not ask for help."
         return response
 
     def _park(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

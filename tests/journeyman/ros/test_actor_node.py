@@ -216,6 +216,22 @@ def test_it_is_paused_resumed_and_parked_by_services(begin, learner):
     actor.end_by(signal.SIGTERM)
 
 
+def test_an_actor_that_asks_for_a_hand_is_answered_by_a_service(begin, learner, tmp_path):
+    actor = begin(*learner.overrides, "reset=operator")
+    status = actor.wait_for("waiting_for_human")
+    assert status["level"] == DiagnosticStatus.ERROR
+    assert status["message"].startswith("Put the scene into a start state.")
+    assert "/actor/helped" in status["message"]
+    assert (tmp_path / "runs/help/actor-0.txt").read_text() == "Put the scene into a start state."
+    assert actor.call("helped").success
+    actor.wait_for("learning")
+    assert actor.call("pause").success
+    actor.wait_for("paused")
+    refused = actor.call("helped")
+    assert (refused.success, refused.message) == (False, "It does not ask for help.")
+    actor.end_by(signal.SIGTERM)
+
+
 def test_who_joins_late_sees_what_it_does_and_how_the_last_episode_went(begin, learner):
     actor = begin(*learner.overrides)
     until(lambda: actor.look().get("episode", "-1") not in ("-1", "0"))  # The first episode is over.

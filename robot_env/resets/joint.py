@@ -1,4 +1,4 @@
-"""Reset policies that need nothing but the robot."""
+"""A reset that drives home in joint space."""
 
 import numpy as np
 from numpy.typing import NDArray
