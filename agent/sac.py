@@ -44,6 +44,7 @@ class SACConfig(Config):
         entropy_backup: Whether the target contains the entropy term.
         warm_start_updates: Steps of behaviour cloning of the actor, on demonstrations, before the first environment
             step; 0 begins with a random policy.
+        actor_delay: Calls of `update` in which only the critics learn, about an actor that began as a clone.
         compile: Whether to compile the losses with torch.compile: half a minute before the first update, and a C++
             compiler on CPU, for updates that are up to twice as fast where critics are many.
     """
@@ -64,6 +65,7 @@ class SACConfig(Config):
     target_entropy_scale: float = 0.5
     entropy_backup: bool = False
     warm_start_updates: int = 0
+    actor_delay: int = 0
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class SACConfig(Config):
             raise ValueError(
                 f"batch_size {self.batch_size} must be at least 2 and utd_ratio {self.utd_ratio} at least 1"
             )
+        if self.actor_delay < 0:
+            raise ValueError(f"actor_delay {self.actor_delay} must not be negative")
         if self.warm_start_updates < 0:
             raise ValueError(f"warm_start_updates {self.warm_start_updates} must not be negative")
         positive = (
@@ -178,6 +182,7 @@ class SAC:
             "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
             "imitation": _adam([*self.actor.parameters(), *learning], config.actor_learning_rate),
         }
+        self._calls = 0
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
         self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
@@ -204,7 +209,9 @@ class SAC:
                 _rows(next_observation, rows),
                 not_terminated[rows],
             )
-        metrics |= self.update_actor(_rows(observation, rows))
+        self._calls += 1
+        if self._calls > self.config.actor_delay:
+            metrics |= self.update_actor(_rows(observation, rows))
         return {name: float(value) for name, value in metrics.items()}
 
     def imitate(self, batch: Batch) -> dict[str, float]:
@@ -272,6 +279,7 @@ class SAC:
         state: Tensors = {
             "log_temperature": self.log_temperature.detach(),
             "generator": self._generator.get_state(),
+            "calls": torch.tensor(self._calls),
         }
         for name in ("actor", "critic", "target_critic"):
             state |= above(f"{name}.", getattr(self, name).state_dict())
@@ -288,6 +296,7 @@ class SAC:
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["generator"])
+        self._calls = int(state.get("calls", 0))  # Older checkpoints have none, and no delay either.
         for name, optimizer in self._optimizers.items():
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
 
@@ -307,16 +316,20 @@ class SAC:
     ) -> tuple[Tensor, Tensor]:
         """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
         with torch.no_grad():
-            next_features = self.encoder(next_observation)
-            next_action, log_density = self.actor.sample(next_features, noise)
-            next_value = self.target_critic(next_features, next_action, subset).min(0).values
-            if self.config.entropy_backup:
-                next_value = next_value - self.log_temperature.exp() * log_density
+            next_value = self._next_value(self.encoder(next_observation), noise, subset)
             target = reward + self.config.discount * not_terminated * next_value
         values = self.critic(self.encoder(observation), action)
         return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
             -1
         ).sum(), values.detach().mean()
+
+    def _next_value(self, features: Tensor, noise: Tensor, subset: Tensor) -> Tensor:
+        """What the policy makes of the next observations, by the target critics, shape (B,)."""
+        action, log_density = self.actor.sample(features, noise)
+        value = self.target_critic(features, action, subset).min(0).values
+        if self.config.entropy_backup:
+            value = value - self.log_temperature.exp() * log_density
+        return value
 
     def _actor_loss_eager(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""

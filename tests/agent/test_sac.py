@@ -192,6 +192,27 @@ def test_actor_climbs_the_value(spec, make_batch):
     assert value() > before
 
 
+def test_an_actor_that_waits_for_its_critics_is_not_moved_until_then(spec, make_batch):
+    sac = make_sac(spec, actor_delay=3)
+    before = sac.state_dict()
+    for seed in range(3):
+        sac.update(make_batch(16, seed))
+    after = sac.state_dict()
+    assert same(snapshot(before, "actor."), after)
+    assert same(snapshot(before, "log_temperature"), after)
+    assert not same(snapshot(before, "critic."), after)
+    other = make_sac(spec, seed=1, actor_delay=3)
+    other.load_state_dict(after)  # It has waited already.
+    for one in (sac, other):
+        one.update(make_batch(16, 4))
+        assert not same(snapshot(before, "actor."), one.state_dict())
+
+
+def test_a_delay_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="actor_delay -1"):
+        SACConfig(actor_delay=-1)
+
+
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
 def test_save_and_load_continue_bit_for_bit(spec, make_batch, compiled):
     first = make_sac(spec, seed=1, compile=compiled)
@@ -251,7 +272,7 @@ def test_making_an_algorithm_leaves_the_global_generator_alone(spec):
 
 
 def test_wrong_configuration_is_one_sentence_with_the_choices():
-    with pytest.raises(InputError, match=r"no_such.*agent\.sac\.SAC knows actor_learning_rate"):
+    with pytest.raises(InputError, match=r"no_such.*agent\.sac\.SAC knows actor_delay, actor_learning_rate"):
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.SAC", config={"no_such": 1}))
     with pytest.raises(InputError, match=r"no algorithm 'agent\.sac\.Nothing'"):
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.Nothing"))
