@@ -2,18 +2,20 @@
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
+import msgspec
 import numpy as np
 
 from agent.algorithm import Policy
 from agent.config import Config
-from agent.evaluation import evaluate
+from agent.evaluation import evaluate_agents
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
+from agent.transport.clients import ClientGroup
 from agent.turns import ActorState, BrokenOff, Faults, Interrupted, Observer, Turns
 from agent.weights import decode_weights
 
@@ -79,6 +81,28 @@ class _Tally:
         self._intervened = intervened
 
 
+@dataclass
+class Agent:
+    """One of those that an actor acts for: a policy, and the learner that improves it.
+
+    Attributes:
+        policy: Takes the published weights.
+        client: The way to its learner.
+        policy_version: Of the weights that it acts by; -1 before the first.
+    """
+
+    policy: Policy
+    client: ActorClient
+    policy_version: int = -1
+
+    def take_new_weights(self) -> None:
+        """Act by the newest weights from now on, if there are newer ones."""
+        newest = self.client.latest_weights()
+        if newest is not None:
+            self.policy_version, payload = newest
+            self.policy.load_weights(decode_weights(payload))
+
+
 class Actor:
     """The control loop never waits for the network, except where time is simulated and waiting costs nothing.
 
@@ -89,8 +113,7 @@ class Actor:
         self,
         config: ActorConfig,
         env: gymnasium.Env[Any, Any],
-        policy: Policy,
-        client: ActorClient,
+        agents: Mapping[str, Agent],
         spec: TransitionSpec,
         *,
         seed: int,
@@ -104,9 +127,8 @@ class Actor:
 
         Args:
             config: How it is run.
-            env: The robot.
-            policy: Takes the published weights.
-            client: The way to the learner.
+            env: The robot. Where there are several agents, `info["agent"]` of a reset says who acts in the episode.
+            agents: Who acts, by name.
             spec: Layout of transitions.
             seed: With the actor's name and the position in its stream it determines every reset and random action.
             provenance: Who acts when no human does.
@@ -118,8 +140,9 @@ class Actor:
         """
         self._config = config
         self._env = env
-        self._policy = policy
-        self._client = client
+        self._agents = dict(agents)
+        self._agent = next(iter(self._agents.values()))
+        self._client = client = ClientGroup({name: agent.client for name, agent in agents.items()})
         self._spec = spec
         self._seed = seed
         self._provenance = provenance
@@ -135,7 +158,6 @@ class Actor:
             park_after_s=config.park_after_s,
             fault_retry_s=config.fault_retry_s,
         )
-        self._policy_version = -1
         self._episode_number = -1
         self._next_evaluation = 0
 
@@ -151,8 +173,8 @@ class Actor:
 
     @property
     def policy_version(self) -> int:
-        """Of the weights that it acts by; -1 before the first."""
-        return self._policy_version
+        """Of the weights that are acted by; -1 before the first."""
+        return self._agent.policy_version
 
     @property
     def episode(self) -> int:
@@ -196,38 +218,38 @@ class Actor:
 
     def _wait_for_policy(self) -> None:
         """No step before the first weights: a late joiner must not act on random ones."""
-        while self._policy_version < 0:
+        while any(agent.policy_version < 0 for agent in self._agents.values()):
             self._turns.rest(ActorState.WAITING_FOR_POLICY)
             self._client.wait(timeout_s=0.1)
             self._take_new_weights()
 
     def _take_new_weights(self) -> None:
-        newest = self._client.latest_weights()
-        if newest is not None:
-            self._policy_version, payload = newest
-            self._policy.load_weights(decode_weights(payload))
+        for agent in self._agents.values():
+            agent.take_new_weights()
 
     def _episode(self) -> None:
-        """One episode. Its number is the position of its first step in the stream: unique, also after a restart."""
+        """One episode. Its number is the position of its first step in the streams: unique, also after a restart."""
         self._turns.rest(ActorState.RESETTING)
-        episode = self._episode_number = self._client.next_sequence
+        episode = self._episode_number = self._client.position
         rng = np.random.default_rng(episode_seed(self._seed, self._config.name, episode))
-        raw, _ = self._env.reset(
-            seed=int(rng.integers(2**31)), options={"keep_going": self._turns.heed_person}
-        )
+        options = {"keep_going": self._turns.heed_person, "environment_steps": self._client.known_steps}
+        raw, started = self._env.reset(seed=int(rng.integers(2**31)), options=options)
+        if len(self._agents) > 1:
+            self._agent = self._agents[started["agent"]]
+        agent = self._agent
         observation = self._spec.observation(raw)
         tally, done, info, who = _Tally(), False, {}, ActorState.LEARNING
         while not done:
             if not self._turns.wait_for_turn(who):
                 return
-            self._take_new_weights()
-            action = self._act(observation, rng)
+            agent.take_new_weights()
+            action = self._act(agent, observation, rng)
             raw, reward, terminated, truncated, info = self._env.step(action)
             next_observation = self._spec.observation(raw)
             intervened = bool(info.get("intervened", False))
             who = ActorState.TELEOP if intervened else ActorState.LEARNING
             self._turns.robot_works(who)
-            self._client.send(
+            agent.client.send(
                 self._spec.record(
                     observation=observation,
                     action=info.get("executed_action", action),
@@ -237,19 +259,19 @@ class Actor:
                     truncated=truncated,
                     intervened=intervened,
                     provenance=Provenance.HUMAN if intervened else self._provenance,
-                    policy_version=self._policy_version,
+                    policy_version=agent.policy_version,
                     episode=episode,
                     step=tally.steps,
                 )
             )
             tally.add(float(reward), intervened)
             observation, done = next_observation, terminated or truncated
-        self._report_episode(episode, tally, info)
+        self._report_episode(agent, episode, tally, info, started.get("reset_attempts", ()))
 
-    def _act(self, observation: dict[str, Any], rng: np.random.Generator) -> Any:
+    def _act(self, agent: Agent, observation: dict[str, Any], rng: np.random.Generator) -> Any:
         if self._client.known_steps < self._config.random_steps:
             return rng.uniform(-1.0, 1.0, self._spec.action_space.shape).astype(np.float32)
-        return self._policy.act(observation, deterministic=False)
+        return agent.policy.act(observation, deterministic=False)
 
     def _due_after(self, steps: int) -> int:
         every = self._config.evaluate_every
@@ -261,24 +283,33 @@ class Actor:
             return
         self._turns.rest(ActorState.EVALUATING)
         self._take_new_weights()
-        result = evaluate(
+        results = evaluate_agents(
             self._env,
-            self._policy,
+            {name: agent.policy for name, agent in self._agents.items()},
             self._spec,
             episodes=self._config.evaluation_episodes,
             seed=EVALUATION_SEED,
-            policy_version=self._policy_version,
-            environment_steps=steps,
             after_step=self._turns.after_evaluation_step,
             keep_going=self._turns.heed_person,
         )
         self._next_evaluation = self._due_after(steps)  # Not before: what was broken off is still due.
-        self._client.report(
-            {"kind": "evaluation", **{f: getattr(result, f) for f in result.__struct_fields__}}
-        )
+        for name, result in results.items():
+            agent = self._agents[name]
+            at = {"policy_version": agent.policy_version, "environment_steps": steps}
+            agent.client.report({"kind": "evaluation", **msgspec.structs.asdict(result), **at})
 
-    def _report_episode(self, episode: int, tally: _Tally, info: dict[str, Any]) -> None:
-        rate = info.get("rate")
+    def _report_episode(
+        self,
+        agent: Agent,
+        episode: int,
+        tally: _Tally,
+        info: dict[str, Any],
+        resets: Sequence[Any],
+    ) -> None:
+        """Report an episode; `resets` are the attempts that it took to begin it, with `policy` and `success`."""
+        rate, trouble = info.get("rate"), info.get("trouble", "")
+        if trouble:
+            self._observer.on_event(f"The episode ends: {trouble}.")
         report = {
             "kind": "episode",
             "actor": self._config.name,
@@ -289,7 +320,12 @@ class Actor:
             "interventions": tally.interventions,
             "intervened_steps": tally.intervened_steps,
             "success": bool(info.get("success", False)),
-            "policy_version": self._policy_version,
+            "trouble": trouble,
+            "resets": len(resets),
+            "failed_resets": sum(not attempt.success for attempt in resets),
+            "human_resets": sum(attempt.policy == "operator" for attempt in resets),
+            "start": info.get("start", "task"),
+            "policy_version": agent.policy_version,
             "limit_hits": info.get("limit_hits", {}),
             "observation_ages": {
                 f"{source}.{name}": value  # A report is not nested deeper.
@@ -302,7 +338,7 @@ class Actor:
         }
         if "true_success" in info:
             report["true_success"] = bool(info["true_success"])
-        self._client.report(report)
+        agent.client.report(report)
         self._observer.on_episode(report)
 
     def _robot_failed(self, error: Exception) -> None:

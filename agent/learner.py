@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -16,6 +17,7 @@ from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
 _REPORT_EVERY_S = 1.0
+_MOST_PER_OWN_STEP = 2
 _REWARD = "reward_learner."  # Begins the names of its tensors in a checkpoint.
 
 
@@ -70,7 +72,14 @@ class LearnerConfig(Config):
 
 
 class Learner:
-    """Updates never exceed `utd_ratio` critic updates per stored environment step, and wait for nobody else."""
+    """Updates never exceed `utd_ratio` critic updates per stored environment step, and wait for nobody else.
+
+    Several learners of one process share the environment steps of a run equally, see `agent.team.LearnerTeam`.
+
+    Attributes:
+        name: Of its agent, where there are several; empty otherwise.
+        server: Its way to the actors.
+    """
 
     def __init__(
         self,
@@ -81,11 +90,14 @@ class Learner:
         checkpoints: Checkpoints,
         journal: Journal,
         reward_learner: RewardLearner | None = None,
+        name: str = "",
     ) -> None:
+        self.name = name
+        self.server = server
+        self._sharing: Sequence[Learner] = (self,)
         self._config = config
         self._algorithm = algorithm
         self._sampler = sampler
-        self._server = server
         self._checkpoints = checkpoints
         self._journal = journal
         self._reward_learner = reward_learner
@@ -95,6 +107,7 @@ class Learner:
         self._blocks = 0
         self._metrics: dict[str, float] = {}
         self._saved_at = 0
+        self._published = -1
         self._reported = (time.monotonic(), 0)
 
     @property
@@ -107,15 +120,24 @@ class Learner:
         """Online transitions stored since the run began."""
         return self._sampler.environment_steps
 
+    @property
+    def run_steps(self) -> int:
+        """Online transitions stored by all learners of the run."""
+        return sum(learner.environment_steps for learner in self._sharing)
+
+    def share_with(self, learners: "Sequence[Learner]") -> None:
+        """Be one of several, this one among them, that share the environment steps of a run."""
+        self._sharing = learners
+
     def request_stop(self) -> None:
         """End `run` after the current block; may be called from a signal handler."""
         self._stop.set()
 
-    def resume(self) -> None:
-        """Take over the newest checkpoint, if there is one. The replay is rebuilt from its log before this."""
+    def resume(self) -> bool:
+        """Take over the newest checkpoint; return whether there is one. The replay is rebuilt from its log before."""
         path = self._checkpoints.newest()
         if path is None:
-            return
+            return False
         tensors, values = load_checkpoint(path)
         learner = self._reward_learner
         if learner is not None:
@@ -125,6 +147,7 @@ class Learner:
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._gradient_steps)
+        return True
 
     def run(self) -> bool:
         """Learn until the run is complete or a stop is requested; then save and tell the actors.
@@ -138,30 +161,51 @@ class Learner:
             RuntimeError: The receive thread died, or learning diverged.
             Exception: What ended the thread that samples ahead.
         """
-        if self._is_warm() and not self._complete():
+        with closing(self):
+            self.begin()
+            while not self._stop.is_set() and not self.is_complete():
+                if not self.turn():
+                    self.server.wait(timeout_s=0.1)
+            self.end()
+        return self.is_complete()
+
+    def begin(self) -> None:
+        """Publish what there is to act by."""
+        if self._is_warm() and not self.is_complete():
             self._publish()
-        with closing(self._sampler):
-            while not self._stop.is_set() and not self._complete():
-                self._server.raise_if_dead()
-                self._receive()
-                if not self._is_warm():
-                    self._imitate()
-                elif self._blocks < self._allowed_blocks():
-                    self._update()
-                else:
-                    self._server.wait(timeout_s=0.1)
-                if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
-                    self._write_progress()
-        self._receive()
+
+    def turn(self) -> bool:
+        """Take in what arrived, and make at most one block of updates; return whether there was one to make.
+
+        Raises:
+            RuntimeError: See `run`.
+            Exception: See `run`.
+        """
+        self.receive()
+        owed = not self._is_warm() or self._blocks < self._allowed_blocks()
+        if not self._is_warm():
+            self._imitate()
+        elif owed:
+            self._update()
+        if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
+            self._write_progress()
+        return owed
+
+    def end(self) -> None:
+        """Save, and tell the actors if the run is complete."""
+        self.receive()
         self._save()
         self._write_progress()
-        if self._complete():
-            self._server.stop_actors("the run is complete")
-        return self._complete()
+        if self.is_complete():
+            self.server.stop_actors("the run is complete")
+
+    def close(self) -> None:
+        """End the thread that samples ahead."""
+        self._sampler.close()
 
     def collect(self) -> None:
         """Take in what actors handed over while the server was closing."""
-        self._receive()
+        self.receive()
         self._write_progress()
 
     @property
@@ -171,29 +215,50 @@ class Learner:
     def _is_warm(self) -> bool:
         return self._imitated >= self._warm_start_updates
 
-    def _complete(self) -> bool:
-        config = self._config
-        return (
-            self._is_warm()
-            and self.environment_steps >= config.max_environment_steps
-            and self._blocks >= config.max_environment_steps - config.start_steps
-        )
+    def is_complete(self) -> bool:
+        """Whether all experience that the run is to have is there, and learned from."""
+        enough = self.run_steps >= self._config.max_environment_steps
+        return self._is_warm() and enough and self._blocks >= self._allowed_blocks()
+
+    def receive(self, rests: bool = False) -> None:
+        """Take in what arrived, and tell the actors how far learning is.
+
+        Args:
+            rests: Whether nothing is learned any more, so that nobody need wait for it.
+
+        Raises:
+            RuntimeError: The receive thread is dead.
+        """
+        self.server.raise_if_dead()
+        while (records := self.server.poll()) is not None:
+            self._sampler.append(records)
+        for report in self.server.poll_reports():
+            self._journal.write_report({**report, **self._label})
+        allowance = self._config.max_environment_steps if rests else self._allowance()
+        self.server.set_progress(self.updates, allowance)
+
+    @property
+    def _label(self) -> dict[str, str]:
+        """Tells the entries of several agents apart."""
+        return {"agent": self.name} if self.name else {}
 
     def _allowed_blocks(self) -> int:
-        steps = min(self.environment_steps, self._config.max_environment_steps)
+        """One block of updates for every environment step that is its own, once there are enough.
+
+        Of several agents each has an equal share of the run's steps, whoever made them, but for one that hardly acts:
+        it would learn its few steps by heart.
+        """
+        steps = min(self.run_steps, self._config.max_environment_steps) // len(self._sharing)
+        if len(self._sharing) > 1:
+            steps = min(steps, _MOST_PER_OWN_STEP * self.environment_steps)
         return max(0, steps - self._config.start_steps)
 
-    def _receive(self) -> None:
-        while (records := self._server.poll()) is not None:
-            self._sampler.append(records)
-        for report in self._server.poll_reports():
-            self._journal.write_report(report)
-        self._server.set_progress(self.updates, self._allowance())
-
     def _allowance(self) -> int:
-        """Up to which environment step actors in simulated time may go now."""
-        config = self._config
-        return min(config.max_environment_steps, config.start_steps + self._blocks + config.lead_steps)
+        """Up to which environment step of the run actors in simulated time may go now."""
+        config, agents = self._config, len(self._sharing)
+        lead = config.lead_steps - (self._allowed_blocks() - self._blocks)
+        begun = max(self.run_steps, agents * config.start_steps)
+        return min(config.max_environment_steps, begun + agents * lead)
 
     def _imitate(self) -> None:
         """One step of the warm start. Nobody acts before its end: no weights are published."""
@@ -204,7 +269,7 @@ class Learner:
         self._raise_if_diverged()
         if self._is_warm() or self._imitated % self._config.checkpoint_every == 0:
             self._save()  # Before the publication: what is acted by must not be imitated again after a crash.
-        if self._is_warm() and not self._complete():
+        if self._is_warm() and not self.is_complete():
             self._publish()
 
     def _update(self) -> None:
@@ -232,15 +297,19 @@ class Learner:
             )
 
     def _publish(self) -> None:
-        self._server.publish(self._blocks, encode_weights(self._algorithm.policy_weights()))
+        # Not those before: after a step back to a checkpoint the actors keep what they have until it is made up for.
+        if self._blocks > self._published:
+            self.server.publish(self._blocks, encode_weights(self._algorithm.policy_weights()))
+            self._published = self._blocks
 
     def _save(self) -> None:
-        self._server.sync()
+        self.server.sync()
         values: dict[str, Any] = {
             "blocks": self._blocks,
             "warm_start_updates": self._imitated,
             "updates": self.updates,
             "sampler_random_state": self._sampler.random_state(),
+            "run_steps": self.run_steps,
         }
         algorithm, state = self._algorithm, self._algorithm.state_dict()
         if self._reward_learner is not None:
@@ -256,12 +325,13 @@ class Learner:
         self._journal.write(
             "learner",
             {
-                "environment_steps": self.environment_steps,
+                **self._label,
+                "environment_steps": self.run_steps,
                 "warm_start": [self._imitated, self._warm_start_updates],
                 "updates": self.updates,
                 "updates_per_s": round(rate, 1),
                 "policy_version": self._blocks,
-                "actors": self._server.actors(),
+                "actors": self.server.actors(),
                 **{name: round(value, 5) for name, value in self._metrics.items()},
             },
         )

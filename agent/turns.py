@@ -9,7 +9,7 @@ from enum import StrEnum, auto
 from typing import Any
 
 from agent.config import InputError
-from agent.transport.client import ActorClient
+from agent.transport.clients import ClientGroup
 from agent.transport.messages import Report
 
 Faults = type[Exception] | tuple[type[Exception], ...]
@@ -73,7 +73,7 @@ class Turns:
     def __init__(
         self,
         name: str,
-        client: ActorClient,
+        client: ClientGroup,
         observer: Observer,
         *,
         park: Callable[[], None],
@@ -86,7 +86,7 @@ class Turns:
 
         Args:
             name: Of the actor.
-            client: The way to the learner.
+            client: The way to the learners.
             observer: Is told.
             park: Brings the robot to rest.
             fault: What the robot raises while it cannot be driven.

@@ -1,4 +1,4 @@
-"""The environment that an actor acts in: the robot, assisted by a person, and recorded."""
+"""The environment that an actor acts in: the robot, watched for trouble, assisted by a person, and recorded."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,8 @@ import gymnasium
 
 from controllers.config import InputError
 from journeyman.config import RunConfig
+from journeyman.curriculum import follow_curriculum
+from journeyman.practice import practise
 from journeyman.recording import episode_metadata
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_teleoperator
@@ -16,6 +18,7 @@ from robot_env.assisted_env import AssistedEnv
 from robot_env.env import RobotEnv
 from robot_env.recorded_env import RecordedEnv
 from robot_env.teleoperator import Event
+from robot_env.watched_env import WatchedEnv
 
 
 def make_acting_env(
@@ -24,7 +27,7 @@ def make_acting_env(
     """The environment to act in, and the robot's own inside it.
 
     Args:
-        config: Says who assists, and whether is recorded.
+        config: Says what is trouble, who assists, and whether is recorded.
         episodes: Folder of the recordings, unless the configuration names one.
         run: What the actor works for; None if it is on another machine.
 
@@ -32,10 +35,13 @@ def make_acting_env(
         InputError: The robot, the reward or the device cannot be used.
     """
     robot_env = make_env(config, run=run)
-    env: gymnasium.Env[Any, Any] = robot_env
+    env = practise(robot_env, config)
+    if config.reset.trouble is not None:
+        env = WatchedEnv(env, config.reset.trouble)
     teleoperator = make_teleoperator(config, robot_env)
     if teleoperator is not None:
-        env = AssistedEnv(robot_env, teleoperator)
+        env = AssistedEnv(env, teleoperator)
+    env = follow_curriculum(env, config, run)
     if config.recording.episodes:
         folder = Path(config.recording.folder) if config.recording.folder else episodes
         metadata = _metadata(config, robot_env)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.actor import Actor
-from agent.transport.client import ActorClient
+from agent.transport.clients import ClientGroup
 from agent.turns import Observer
 from journeyman.acting import make_acting_env
 from journeyman.config import compose
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterator[tuple[Actor, ActorClient]]:
+def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterator[tuple[Actor, ClientGroup]]:
     """The actor of the run that `run=DIR` names, or of a learner elsewhere; its robot is let go of afterwards.
 
     On hardware the process gets real-time priority where it may.
@@ -40,13 +40,14 @@ def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterat
     directory: RunDirectory | None = None
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
-        spool, episodes = directory.spool(config.actor.name), directory.episodes
+        home, episodes = directory, directory.episodes
     else:
         config = compose(rest)
-        spool, episodes = Path("runs") / "spool" / config.actor.name, Path("runs") / "episodes"
+        home, episodes = RunDirectory(Path("runs")), Path("runs") / "episodes"
+    spools = {name: home.agent(name).spool(config.actor.name) for name in config.practice.agents}
     config = at_the_pace_of_a_hand(config)
     env, robot_env = make_acting_env(config, episodes, directory)
-    actor, client = make_actor(config, env, robot_env, spool, address(config), observer)
+    actor, client = make_actor(config, env, robot_env, spools, address(config), observer)
     try:
         if not config.robot.simulated_time and not prefer_control_loop():
             print(

@@ -12,9 +12,10 @@ from agent.evaluation import Evaluation, evaluate
 from agent.replay import MixedSampler, ReplayBuffer
 from controllers.config import InputError as RobotSideInputError
 from journeyman.config import RunConfig
+from journeyman.demonstrations import demonstration_folder, read_demonstrations
 from journeyman.files import write_whole
 from journeyman.run_directory import RunDirectory
-from journeyman.wiring import demonstration_folder, make_spec, read_demonstrations
+from journeyman.wiring import make_spec
 from robot_env.env import RobotEnv
 
 _CLONE = AlgorithmConfig(name="bc", algorithm="agent.bc.BC")
@@ -61,6 +62,8 @@ def describe(result: Evaluation) -> str:
 def _is_wanted(config: RunConfig) -> bool:
     algorithm, _ = load_algorithm(config.algorithm)
     if not config.demonstrations.episodes or getattr(algorithm, "demonstrations_only", False):
+        return False
+    if config.practice.tasks:  # Clones that fail leave no scene for each other to start from.
         return False
     wanted = config.evaluation.baseline
     return wanted if wanted is not None else config.robot.simulated_time and not config.task.cameras

@@ -12,11 +12,13 @@ from rich.progress import track
 from agent.config import Config, InputError
 from journeyman.config import DeviceConfig, RunConfig, compose
 from journeyman.options import read_options
+from journeyman.practice import practise
 from journeyman.recording import (
     Recipe,
     demonstrator,
     make_folder,
     missing_numbers,
+    record_in_turn,
     record_missing,
 )
 from journeyman.wiring import make_env, make_teleoperator
@@ -69,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         record_by_hand(config, folder, episodes, chosen)
     else:
         _record(config, folder, episodes, _recipe(config, config.device.name, chosen.keep_failures))
-    print(f"{len(list_episodes(folder))} episodes in {folder}")
+    for name in config.practice.agents:
+        print(f"{len(list_episodes(folder / name))} episodes in {folder / name}")
     return 0
 
 
@@ -130,19 +133,25 @@ def _recipe(config: RunConfig, operator: str, keep_failures: bool) -> Recipe:
 
 def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe) -> None:
     """Record what is missing, with a bar in a terminal and a line per episode elsewhere."""
-    make_folder(folder)
-    missing = missing_numbers(folder, episodes)
-    if not missing:
+    folders = {name: folder / name for name in config.practice.agents}
+    for each in folders.values():
+        make_folder(each)
+    missing = {name: missing_numbers(each, episodes) for name, each in folders.items()}
+    if not any(missing.values()):
         return
     config = demonstrator(config)
     robot_env = make_env(config)
     teleoperator = make_teleoperator(config, robot_env)
     assert teleoperator is not None  # Whoever calls this has chosen one.
-    env = AssistedEnv(robot_env, teleoperator)
+    env = AssistedEnv(practise(robot_env, config), teleoperator)
     console = Console(stderr=True)
     try:
-        paths = record_missing(env, config, folder, missing, recipe)
-        for path in track(paths, f"{config.task.name}: {recipe.operator}", len(missing), console=console):
+        if config.practice.tasks:
+            paths = record_in_turn(env, config, folders, episodes, recipe)
+        else:
+            paths = record_missing(env, config, folder, missing[""], recipe)
+        total = sum(len(numbers) for numbers in missing.values())
+        for path in track(paths, f"{config.task.name}: {recipe.operator}", total, console=console):
             if not sys.stdout.isatty():
                 print(f"{path.name} is finished.", flush=True)
     finally:

@@ -21,8 +21,9 @@ from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from journeyman.files import write_whole
 from robot_env.task import Task
+from robot_env.trouble.watch import TroubleConfig
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "device")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
 
 
 class RobotConfig(Config):
@@ -74,9 +75,72 @@ class ResetPolicyConfig(Config):
         factory: Dotted path of a function `(env, config, operator) -> ResetPolicy`; null keeps the reset that the
             robot's factory made.
         config: Parameters of the reset, read strictly by the factory.
+        trouble: What ends an episode because something has gone wrong; null, with a reset that could do nothing about
+            it, ends none.
     """
 
     name: str = "robot"
+    factory: str | None = None
+    config: dict[str, Any] = {}
+    trouble: TroubleConfig | None = None
+
+
+class PracticeTaskConfig(Config):
+    """One task of those that a run practises in turn.
+
+    Attributes:
+        next: Tasks that may follow, the preferred one first. One whose success is seen already is passed over.
+        requires: Tasks whose success must be seen before this one can begin.
+        reward: What judges and pays it, if not the factory of the practice.
+    """
+
+    next: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    reward: RewardModelConfig = RewardModelConfig()
+
+
+class PracticeConfig(Config):
+    """Several tasks in turn instead of resets, each with an agent of its own: see docs/practice.md.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(env, names) -> dict[str, RewardModel]` that knows what is not given a
+            reward of its own; null where all are.
+        tasks: By name; none for a run of one task that is reset.
+        looks: How many observations are judged before a task is chosen: for a classifier that wants success in K of N
+            frames, N. The arm rests meanwhile.
+    """
+
+    name: str = "none"
+    factory: str | None = None
+    tasks: dict[str, PracticeTaskConfig] = {}
+    looks: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse names that are no folders, and blindness."""
+        bad = [name for name in self.tasks if not re.fullmatch(r"\w{1,50}", name)]
+        if bad or self.looks < 1:
+            raise ValueError(
+                f"practice.tasks {bad or list(self.tasks)} must be named by letters, digits and _, and practice.looks "
+                f"{self.looks} must be at least 1"
+            )
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Names of the agents of a run, one for each task; one without a name where there are no several tasks."""
+        return tuple(self.tasks) or ("",)
+
+
+class CurriculumConfig(Config):
+    """Where episodes of training start on the twin: see docs/curricula.md. Evaluations start as the task does.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(scene, config) -> sim.curriculum.Curriculum`; null starts as the task does.
+        config: Parameters of the curriculum, read strictly by the factory.
+    """
+
+    name: str = "none"
     factory: str | None = None
     config: dict[str, Any] = {}
 
@@ -175,6 +239,8 @@ class RunConfig(Config):
     robot: RobotConfig
     reward: RewardModelConfig = RewardModelConfig()
     reset: ResetPolicyConfig = ResetPolicyConfig()
+    practice: PracticeConfig = PracticeConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     device: DeviceConfig = DeviceConfig()
     seed: int = 0
     learner: LearnerConfig = LearnerConfig()
@@ -199,7 +265,8 @@ def compose(overrides: Sequence[str]) -> RunConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_module("journeyman.conf", version_base="1.3"):
         try:
-            composed = hydra.compose("config", [_normalised(override) for override in overrides])
+            chosen = [*overrides, *_implied(overrides)]
+            composed = hydra.compose("config", [_normalised(override) for override in chosen])
             plain = OmegaConf.to_container(composed, resolve=True)
         except MissingConfigException as error:
             raise InputError(_no_such_choice(error)) from None
@@ -230,6 +297,12 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def write_config(config: RunConfig, path: Path) -> None:
     """Write every key with its value; atomically, as a run cannot be resumed without it."""
     write_whole(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False).encode())
+
+
+def _implied(overrides: Sequence[str]) -> list[str]:
+    """Practice goes with what the arm can reset alone, unless something else is chosen."""
+    chosen = dict(override.partition("=")[::2] for override in overrides)
+    return ["reset=arm"] if chosen.get("practice", "none") != "none" and "reset" not in chosen else []
 
 
 def _normalised(override: str) -> str:

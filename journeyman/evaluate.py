@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import torch
 
 from agent.actor import EVALUATION_SEED
-from agent.algorithm import make_policy
+from agent.algorithm import Policy, make_policy
 from agent.checkpoint import load_policy
 from agent.config import InputError
-from agent.evaluation import Evaluation, evaluate
+from agent.evaluation import Evaluation, evaluate_agents
 from journeyman.config import RunConfig
 from journeyman.learner import split_run
+from journeyman.practice import practise
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
 from robot_env.env import RobotEnv
@@ -29,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     directory, config = open_run(options.overrides, "evaluate")
     env = make_env(config, run=directory)
     try:
-        print(describe(evaluate_newest(config, directory, env)))
+        for name, result in evaluate_newest(config, directory, env).items():
+            print(describe(result, name))
     finally:
         env.close()
     return 0
@@ -52,34 +55,39 @@ def evaluate_newest(
     directory: RunDirectory,
     env: RobotEnv,
     after_step: Callable[[int, dict[str, Any]], None] = lambda _episode, _info: None,
-) -> Evaluation:
-    """Evaluate the policy of the newest checkpoint.
+) -> dict[str, Evaluation]:
+    """Evaluate the policies of the newest checkpoints, by the name of the agent.
 
     Raises:
-        InputError: The run has no checkpoint yet.
+        InputError: An agent has no checkpoint yet.
     """
-    path = directory.checkpoints().newest()
-    if path is None:
-        raise InputError(f"Run {directory.path} has no checkpoint yet: train it first.")
-    weights, values = load_policy(path)
+    spec = make_spec(env)
+    policies: dict[str, Policy] = {}
+    at: dict[str, dict[str, int]] = {}
+    for name in config.practice.agents:
+        path = directory.agent(name).checkpoints().newest()
+        if path is None:
+            whose = f"Agent {name} of run" if name else "Run"
+            raise InputError(f"{whose} {directory.path} has no checkpoint yet: train it first.")
+        weights, values = load_policy(path)
+        policies[name] = make_policy(config.algorithm, spec, config.seed)
+        policies[name].load_weights(weights)
+        steps = values.get("run_steps", values["environment_steps"])
+        at[name] = {"policy_version": values["blocks"], "environment_steps": steps}
     torch.set_num_threads(1)
     if not config.robot.simulated_time:
         prefer_control_loop()
-    spec = make_spec(env)
-    policy = make_policy(config.algorithm, spec, config.seed)
-    policy.load_weights(weights)
-    return evaluate(
-        env,
-        policy,
+    results = evaluate_agents(
+        practise(env, config),
+        policies,
         spec,
         episodes=config.evaluation.episodes,
         seed=EVALUATION_SEED,
-        policy_version=values["blocks"],
-        environment_steps=values["environment_steps"],
         after_step=after_step,
         faults=(RobotUnavailableError,),
         wait_after_fault=_WaitAfterFault(),
     )
+    return {name: msgspec.structs.replace(result, **at[name]) for name, result in results.items()}
 
 
 class _WaitAfterFault:
@@ -96,10 +104,11 @@ class _WaitAfterFault:
         time.sleep(_FAULT_RETRY_S)
 
 
-def describe(result: Evaluation) -> str:
+def describe(result: Evaluation, agent: str = "") -> str:
     """One line."""
+    whose = f"{agent}: " if agent else ""
     return (
-        f"{result.successes} of {result.episodes} episodes succeed: {result.success_rate:.0%} (95 % interval "
+        f"{whose}{result.successes} of {result.episodes} episodes succeed: {result.success_rate:.0%} (95 % interval "
         f"{result.success_low:.0%} to {result.success_high:.0%}), {result.mean_length:.1f} steps on average, "
         f"after {result.environment_steps:,} environment steps"
     )

@@ -6,16 +6,17 @@ from pathlib import Path
 import msgspec
 
 from agent.config import InputError
+from journeyman.checks import check
 from journeyman.collect import record_demonstrations
-from journeyman.config import RunConfig, compose, read_config, write_config
+from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
-from journeyman.wiring import check, make_learner
+from journeyman.wiring import make_learners
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
 _FILES = ("model", "goals", "cache")  # Keys of `reward.config` that name some.
-_FIXED = ("task", "algorithm", "robot", "reward", "seed")
+_FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,15 +26,16 @@ def run(options: argparse.Namespace) -> int:
         record_missing_demonstrations(config, directory)
     elif not config.robot.simulated_time:
         yield_to_control_loop()  # Before torch starts its threads, which inherit it.
-    learner, server = make_learner(config, directory, address(config))
+    learner, servers = make_learners(config, directory, address(config))
     on_stop(learner.request_stop, options.supervised)
     try:
         print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)
         complete = learner.run()
     finally:
-        server.close()
+        for server in servers:
+            server.close()
     learner.collect()
-    done = f"{learner.environment_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
+    done = f"{learner.run_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
     print(f"Complete: {done}" if complete else f"Stopped at {done}")
     return 0 if complete else INTERRUPTED
 
@@ -82,14 +84,23 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(path: str | None) -> str | None:
         return None if path is None else str(Path(path).absolute())
 
-    demonstrations, transport, reward = config.demonstrations, config.transport, config.reward
-    files = {
-        key: absolute(path) for key, path in reward.config.items() if key in _FILES and isinstance(path, str)
+    def found(reward: RewardModelConfig) -> RewardModelConfig:
+        files = {
+            key: absolute(path)
+            for key, path in reward.config.items()
+            if key in _FILES and isinstance(path, str)
+        }
+        return msgspec.structs.replace(reward, config={**reward.config, **files})
+
+    demonstrations, transport, practice = config.demonstrations, config.transport, config.practice
+    tasks = {
+        name: msgspec.structs.replace(task, reward=found(task.reward))
+        for name, task in practice.tasks.items()
     }
-    reward = msgspec.structs.replace(reward, config={**reward.config, **files})
     return msgspec.structs.replace(
         config,
-        reward=reward,
+        reward=found(config.reward),
+        practice=msgspec.structs.replace(practice, tasks=tasks),
         demonstrations=msgspec.structs.replace(demonstrations, folder=absolute(demonstrations.folder)),
         transport=msgspec.structs.replace(transport, keys=absolute(transport.keys)),
     )

@@ -6,11 +6,14 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from agent.journal import JournalReader
+from agent.turns import ActorState
 from journeyman.config import RunConfig
+from journeyman.help import helped_command
 from journeyman.run_directory import RunDirectory
 
 _RECENT_EPISODES = 20
@@ -22,13 +25,14 @@ class LiveView:
 
     def __init__(self, config: RunConfig, directory: RunDirectory) -> None:
         self._config = config
+        self._helped = helped_command(directory.path)
         self._reader = JournalReader(directory.journal)
         self._console = Console()
         self._recent: deque[bool] = deque(maxlen=_RECENT_EPISODES)
         self._episodes = 0
-        self._learner: dict[str, Any] = {}
+        self._learners: dict[str, dict[str, Any]] = {}
         self._episode: dict[str, Any] = {}
-        self._evaluation: dict[str, Any] = {}
+        self._evaluations: dict[str, dict[str, Any]] = {}
         self._speed: deque[tuple[float, int]] = deque(maxlen=60)
         self._progress = Progress(
             TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn()
@@ -60,26 +64,38 @@ class LiveView:
         for entry in self._take_in():
             if entry["kind"] == "evaluation":
                 self.message(_evaluation_line(entry))
+            elif entry["kind"] == "agent_failed":
+                self.message(entry["message"])
             elif entry["kind"] == "fault":
                 self.message(f"{entry['actor']} waits: {entry['message']}")
+            elif entry["kind"] == "state":
+                self._say_if_asked(entry)
         if self._live:
             self._live.update(Group(self._progress, self._table()))
         elif time.monotonic() - self._last_line_s > _LINE_EVERY_S:
             self._last_line_s = time.monotonic()
             self.message(self._line())
 
+    def _say_if_asked(self, entry: dict[str, Any]) -> None:
+        """An actor begins, or ends, to wait for a person."""
+        if entry["state"] == ActorState.WAITING_FOR_HUMAN:
+            question = escape(entry["why"])  # Numbers in brackets are no markup.
+            self.message(f"{entry['actor']} waits for a person. {question} Then type: {self._helped}")
+        elif entry["before"] == ActorState.WAITING_FOR_HUMAN:
+            self.message(f"{entry['actor']} waits for a person no longer.")
+
     def _take_in(self) -> list[dict[str, Any]]:
         entries = self._reader.new()
         for entry in entries:
             if entry["kind"] == "learner":
-                self._learner = entry
+                self._learners[entry.get("agent", "")] = entry
                 self._go_on(entry)
             elif entry["kind"] == "episode":
                 self._episode = entry
                 self._episodes += 1
                 self._recent.append(entry["success"])
             elif entry["kind"] == "evaluation":
-                self._evaluation = entry
+                self._evaluations[entry.get("agent", "")] = entry
         return entries
 
     def _go_on(self, entry: dict[str, Any]) -> None:
@@ -99,29 +115,37 @@ class LiveView:
 
     def _values(self) -> dict[str, str]:
         """What is shown, in order."""
-        steps = self._learner.get("environment_steps", 0)
+        learners = self._learners.values()
+        steps = max((entry["environment_steps"] for entry in learners), default=0)
         minutes = steps / self._config.task.control_rate_hz / 60
-        evaluation = self._evaluation
         return {
-            "evaluation": f"{evaluation['success_rate']:.0%} at {evaluation['environment_steps']:,}"
-            if evaluation
-            else "-",
+            **self._evaluation_values(),
             f"success of last {_RECENT_EPISODES}": f"{sum(self._recent) / len(self._recent):.0%}"
             if self._recent
             else "-",
             "episodes": f"{self._episodes:,}",
             "robot minutes": f"{minutes:.1f}",
-            "updates": f"{self._learner.get('updates', 0):,}",
-            "updates/s": f"{self._learner.get('updates_per_s', 0):.0f}",
+            "updates": f"{sum(entry['updates'] for entry in learners):,}",
+            "updates/s": f"{sum(entry['updates_per_s'] for entry in learners):.0f}",
             "policy age": self._policy_age(),
             "time left": self._time_left(),
         }
 
+    def _evaluation_values(self) -> dict[str, str]:
+        """The newest of each agent."""
+        return {
+            f"evaluation of {name}" if name else "evaluation": (
+                f"{entry['success_rate']:.0%} at {entry['environment_steps']:,}" if entry else "-"
+            )
+            for name, entry in ((name, self._evaluations.get(name)) for name in self._config.practice.agents)
+        }
+
     def _policy_age(self) -> str:
-        """How many blocks of updates the acting policy lacks."""
-        if not self._episode or not self._learner:
+        """How many blocks of updates the policy lacks that acted last."""
+        learner = self._learners.get(self._episode.get("agent", ""))
+        if not self._episode or not learner:
             return "-"
-        return f"{max(0, self._learner['policy_version'] - self._episode['policy_version'])} steps"
+        return f"{max(0, learner['policy_version'] - self._episode['policy_version'])} steps"
 
     def _time_left(self) -> str:
         if len(self._speed) < 2 or self._speed[-1][1] <= self._speed[0][1]:
@@ -147,7 +171,8 @@ class LiveView:
 
 
 def _evaluation_line(entry: dict[str, Any]) -> str:
+    whose = f" of {entry['agent']}" if "agent" in entry else ""
     return (
-        f"evaluation at {entry['environment_steps']:,} steps: {entry['successes']} of {entry['episodes']} "
+        f"evaluation{whose} at {entry['environment_steps']:,} steps: {entry['successes']} of {entry['episodes']} "
         f"({entry['success_rate']:.0%}, 95 % interval {entry['success_low']:.0%} to {entry['success_high']:.0%})"
     )

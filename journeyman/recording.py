@@ -1,6 +1,7 @@
 """What recording episodes needs, whoever acts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,34 +46,68 @@ def record_missing(
         InputError: One failed too often.
     """
     for number in numbers:
-        path = episode_path(folder, number)
-        if not any(
-            _attempt(env, config, path, number, attempt, recipe) for attempt in range(recipe.attempts)
-        ):
-            raise InputError(
-                f"The {recipe.operator} of {config.task.name!r} failed {recipe.attempts} times in a row; choose less "
-                "noise, or something better to record."
-            )
-        yield path
+        yield _record(env, config, _always(episode_path(folder, number)), number, recipe)
+
+
+def record_in_turn(
+    env: AssistedEnv, config: RunConfig, folders: Mapping[str, Path], episodes: int, recipe: Recipe
+) -> Iterator[Path]:
+    """Record in one stream, without resets, until each agent has `episodes`; gives the path of each that is whole.
+
+    Args:
+        env: Says at its resets whose turn it is.
+        config: Of the run.
+        folders: Of each agent.
+        episodes: So many for each; one more than is wanted may be there.
+        recipe: How.
+
+    Raises:
+        InputError: One failed too often.
+    """
+
+    def where(started: dict[str, Any]) -> Path:
+        folder = folders[started["agent"]]
+        return next(path for n in count() if not (path := episode_path(folder, n)).exists())
+
+    number = 0
+    while any(missing_numbers(folder, episodes) for folder in folders.values()):
+        yield _record(env, config, where, number, recipe)
+        number += 1
+
+
+def _always(path: Path) -> Callable[[dict[str, Any]], Path]:
+    return lambda _started: path
+
+
+def _record(
+    env: AssistedEnv, config: RunConfig, where: Callable[[dict[str, Any]], Path], number: int, recipe: Recipe
+) -> Path:
+    for attempt in range(recipe.attempts):
+        path = _attempt(env, config, where, recipe.seed(number, attempt), recipe)
+        if path is not None:
+            return path
+    raise InputError(
+        f"The {recipe.operator} of {config.task.name!r} failed {recipe.attempts} times in a row; choose less "
+        "noise, or something better to record."
+    )
 
 
 def _attempt(
-    env: AssistedEnv, config: RunConfig, path: Path, number: int, attempt: int, recipe: Recipe
-) -> bool:
-    seed = recipe.seed(number, attempt)
-    observation, _ = env.reset(seed=seed)
+    env: AssistedEnv, config: RunConfig, where: Callable[[dict[str, Any]], Path], seed: int, recipe: Recipe
+) -> Path | None:
+    observation, started = env.reset(seed=seed)
     metadata = episode_metadata(env.robot_env, config, seed)
     metadata |= {"operator": recipe.operator, "provenance": recipe.provenance}
+    path = where(started)
     writer = EpisodeWriter(path, **metadata)
     success = False
     for _, info in recorded_steps(env, writer, observation, recipe.linger_steps):
         success = success or info["success"]
-    keep = success or recipe.keep_failures
-    if keep:
+    if success or recipe.keep_failures:
         writer.finish(success)
-    else:
-        writer.discard()
-    return keep
+        return path
+    writer.discard()
+    return None
 
 
 def recorded_steps(

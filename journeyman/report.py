@@ -11,12 +11,13 @@ import matplotlib
 matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
 import matplotlib.pyplot as plt
 import msgspec
+import numpy as np
 
 from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
-from journeyman import baseline, interventions, reward_watch, spot_checks
+from journeyman import baseline, interventions, practice_report, reward_watch, spot_checks
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -38,12 +39,12 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     sent, stored = _count_transitions(config, directory)  # First: it says so if the run is in use.
     folder = directory.report
     folder.mkdir(exist_ok=True)
-    evaluation, cloned, film_note = _evaluate_and_film(config, directory, folder)
+    evaluations, cloned, film_note = _evaluate_and_film(config, directory, folder)
     journal = JournalReader(directory.journal).new()
-    _plot(journal, evaluation, cloned, config, folder / "learning_curve.png")
+    _plot(journal, evaluations, cloned, config, folder / "learning_curve.png")
     for source in (directory.config, directory.versions):
         shutil.copy(source, folder / source.name)
-    summary = _summary(config, journal, evaluation) | {
+    summary = _summary(config, journal, evaluations) | {
         "transitions_sent": sent,
         "transitions_stored": stored,
         "spot_checks": spot_checks.watch(directory.episodes),
@@ -51,12 +52,13 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     lines = [
-        f"{describe(evaluation)}.",
+        *(f"{describe(evaluation, name)}." for name, evaluation in evaluations.items()),
         *([baseline.describe(cloned)] if cloned else []),
         *(
             tell(summary[key])
             for key, tell in (
                 ("interventions", interventions.describe),
+                ("practice", practice_report.describe),
                 ("reward_watch", reward_watch.describe),
                 ("spot_checks", spot_checks.describe),
             )
@@ -69,7 +71,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
 
 def _evaluate_and_film(
     config: RunConfig, directory: RunDirectory, folder: Path
-) -> tuple[Evaluation, Evaluation | None, str]:
+) -> tuple[dict[str, Evaluation], Evaluation | None, str]:
     """The final evaluation, whose first episodes are filmed where that is possible, and the baseline's."""
     wanted = config.evaluation.video_episodes
     env = make_env(config, render=wanted > 0, run=directory)
@@ -81,22 +83,27 @@ def _evaluate_and_film(
             film.add(env, f"{config.task.name}  episode {episode + 1}", bool(info.get("success")))
 
     try:
-        evaluation = evaluate_newest(config, directory, env, shoot)
+        evaluations = evaluate_newest(config, directory, env, shoot)
         cloned = baseline.measure(config, directory, env)
     finally:
         film.close()
         env.close()
     if film.refused:
-        return evaluation, cloned, f"no video: {film.refused}"
-    return evaluation, cloned, path.name if wanted else "no video was asked for"
+        return evaluations, cloned, f"no video: {film.refused}"
+    return evaluations, cloned, path.name if wanted else "no video was asked for"
 
 
-def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evaluation) -> dict[str, Any]:
-    learner: dict[str, Any] = next((e for e in reversed(journal) if e["kind"] == "learner"), {})
+def _summary(
+    config: RunConfig, journal: list[dict[str, Any]], evaluations: dict[str, Evaluation]
+) -> dict[str, Any]:
+    learner = _last_of_each_learner(journal)
+    # Of several agents the worst: a pair is no better than that.
+    evaluation = min(evaluations.values(), key=lambda result: result.success_rate)
     sessions = [e for e in journal if e["kind"] == "session"]
     episodes = [e for e in journal if e["kind"] == "episode"]
     processes = last_of_each_process(episodes)
-    steps = learner.get("environment_steps", 0)
+    steps = max((entry["environment_steps"] for entry in learner.values()), default=0)
+    updates = {name: entry["updates"] for name, entry in learner.items()}
     return {
         "task": config.task.name,
         "algorithm": config.algorithm.name,
@@ -114,15 +121,35 @@ def _summary(config: RunConfig, journal: list[dict[str, Any]], evaluation: Evalu
         "robot_minutes": round(steps / config.task.control_rate_hz / 60, 2),
         "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
-        "warm_start_updates": learner.get("warm_start", (0, 0))[0],
-        "updates": learner.get("updates", 0),
+        "warm_start_updates": sum(entry.get("warm_start", (0, 0))[0] for entry in learner.values()),
+        "updates": sum(updates.values()),
+        "agents": {
+            name: {**msgspec.to_builtins(result), "updates": updates.get(name, 0)}
+            for name, result in evaluations.items()
+            if name
+        },
         "missed_deadlines": sum(e["missed_deadlines"] for e in processes),
         "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),
         "observation_ages": [e.get("observation_ages", {}) for e in processes],
         "limit_hits": [e["limit_hits"] for e in processes],
         "interventions": interventions.summarise(episodes),
+        "practice": _practice(config, journal, episodes),
         "reward_watch": reward_watch.watch(episodes),
     }
+
+
+def _last_of_each_learner(journal: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The newest `learner` entry by the name of the agent."""
+    return {entry.get("agent", ""): entry for entry in journal if entry["kind"] == "learner"}
+
+
+def _practice(
+    config: RunConfig, journal: list[dict[str, Any]], episodes: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """How the robot practised; None where the twin puts everything where it wants, which tells nothing."""
+    if config.robot.provenance == "twin" and config.reset.factory is None:
+        return None
+    return practice_report.summarise([e for e in journal if e["kind"] == "state"], episodes)
 
 
 def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
@@ -137,10 +164,16 @@ def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int,
     env = make_env(config)
     dtype = make_spec(env).dtype
     env.close()
-    log = RecordLog.open(directory.replay_log, dtype)
+    counts = [_count_of_agent(directory.agent(name), dtype) for name in config.practice.agents]
+    sent, stored = (sum(part) for part in zip(*counts, strict=True))
+    return sent, stored
+
+
+def _count_of_agent(home: RunDirectory, dtype: np.dtype[np.void]) -> tuple[int, int]:
+    log = RecordLog.open(home.replay_log, dtype)
     reports = sum(frame.kind is FrameKind.REPORT for frame in log.frames())
     sent = sum(log.cursors.values()) - reports
-    for folder in directory.spools():
+    for folder in home.spools():
         spool = Spool(folder, dtype)
         sent += spool.records_from(log.cursors.get(spool.stream, 0))
         spool.close()
@@ -151,18 +184,12 @@ def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int,
 
 def _plot(
     journal: list[dict[str, Any]],
-    final: Evaluation,
+    finals: dict[str, Evaluation],
     cloned: Evaluation | None,
     config: RunConfig,
     path: Path,
 ) -> None:
     """Evaluations with their 95 % intervals over environment steps; training success and baseline as thin lines."""
-    points = [
-        msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation)
-        for e in journal
-        if e["kind"] == "evaluation"
-    ]
-    points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
     figure, axes = plt.subplots(figsize=(8, 5), dpi=130)
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
@@ -175,20 +202,8 @@ def _plot(
             linestyle="--",
             label="success of a clone of the demonstrations",
         )
-    steps = [p.environment_steps for p in points]
-    axes.fill_between(
-        steps,
-        [100 * p.success_low for p in points],
-        [100 * p.success_high for p in points],
-        alpha=0.2,
-        linewidth=0,
-    )
-    axes.plot(
-        steps,
-        [100 * p.success_rate for p in points],
-        marker="o",
-        label="success of deterministic evaluation, 95 % interval",
-    )
+    for index, (name, final) in enumerate(finals.items()):
+        _plot_evaluations(axes, journal, name, final, f"C{3 * index}")
     axes.set(xlabel="environment steps", ylabel="%", ylim=(-3, 103), xlim=(0, None))
     axes.set_title(
         f"{config.task.name}, {config.algorithm.name}, {config.demonstrations.episodes} demonstrations, "
@@ -209,6 +224,23 @@ def _plot(
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
+
+
+def _plot_evaluations(
+    axes: Any, journal: list[dict[str, Any]], agent: str, final: Evaluation, colour: str
+) -> None:
+    points = [
+        msgspec.convert({k: e[k] for k in Evaluation.__struct_fields__}, Evaluation)
+        for e in journal
+        if e["kind"] == "evaluation" and e.get("agent", "") == agent
+    ]
+    points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
+    steps = [p.environment_steps for p in points]
+    low, high = [100 * p.success_low for p in points], [100 * p.success_high for p in points]
+    axes.fill_between(steps, low, high, alpha=0.2, linewidth=0, color=colour)
+    whose = f" of {agent}" if agent else ""
+    label = f"success of deterministic evaluation{whose}, 95 % interval"
+    axes.plot(steps, [100 * p.success_rate for p in points], marker="o", color=colour, label=label)
 
 
 def _plot_training(axes: Any, episodes: list[dict[str, Any]]) -> None:

@@ -50,6 +50,10 @@ class RunDirectory:
             )
         return bytes.fromhex(digits)
 
+    def agent(self, name: str) -> "RunDirectory":
+        """Where one of several agents has its replay, checkpoints and spools; the run itself for the only one."""
+        return RunDirectory(self.path / "agents" / name) if name else self
+
     def spool(self, actor: str) -> Path:
         """Where an actor of this machine keeps what is not yet acknowledged."""
         return self.path / "spool" / actor

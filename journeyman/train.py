@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"Run {directory.path}", flush=True)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
-    if code and directory.checkpoints().newest() is None:
+    homes = [directory.agent(name) for name in config.practice.agents]
+    if code and any(home.checkpoints().newest() is None for home in homes):
         return code  # There is nothing to report on.
     print(f"Evaluating the newest policy over {config.evaluation.episodes} episodes ...", flush=True)
     try:

@@ -2,9 +2,9 @@
 
 import hashlib
 import inspect
-import json
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 
-from agent.actor import Actor, episode_seed
+from agent.actor import Actor, Agent, episode_seed
 from agent.algorithm import KeepsFeatures, RewardLearner, load_algorithm, make_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
@@ -24,28 +24,27 @@ from agent.learner import Learner
 from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
+from agent.team import LearnerTeam
 from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
+from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import decode_report
 from agent.transport.server import LearnerServer
 from agent.turns import Observer
 from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
+from journeyman.demonstrations import demonstration_folder, load_episodes, read_demonstrations
+from journeyman.help import make_file_operator
 from journeyman.run_directory import RunDirectory
-from robot_env.contracts import DemonstratedRewardModel
+from robot_env.contracts import DemonstratedRewardModel, RewardModel
 from robot_env.env import RobotEnv
-from robot_env.episodes import Episode, load_demonstrations
 from robot_env.robot import RobotUnavailableError
-from robot_env.task import Task
 from robot_env.teleoperator import Teleoperator
-
-# Parts of a task that decide what the numbers of a transition mean.
-_MEANING = ("action", "observation", "reward", "control_rate_hz")
 
 
 def make_env(config: RunConfig, render: bool = False, run: RunDirectory | None = None) -> RobotEnv:
-    """The environment of a run, with the reward model that it chose.
+    """The environment of a run, with the reward model and the reset that it chose.
 
     Args:
         config: Of the run.
@@ -66,8 +65,10 @@ def make_env(config: RunConfig, render: bool = False, run: RunDirectory | None =
     if not isinstance(env, RobotEnv):
         raise InputError(f"robot.factory {config.robot.factory!r} makes no environment; name one that does.")
     if config.reward.factory is not None:
-        _replace_reward(env, config, config.reward.factory)
+        _replace_reward(env, config)
         _let_reward_learn(env, config, demonstration_folder(config, run))
+    if config.reset.factory is not None:
+        _replace_reset(env, config, config.reset.factory, run)
     return env
 
 
@@ -80,7 +81,7 @@ def make_teleoperator(config: RunConfig, env: RobotEnv) -> Teleoperator | None:
     path = config.device.factory
     if path is None:
         return None
-    factory = _load_factory(path, "device.factory", env, config.device.config)
+    factory = load_factory(path, "device.factory", env, config.device.config)
     teleoperator = factory(env, config.device.config)
     if not callable(getattr(teleoperator, "get_action", None)):
         raise InputError(f"device.factory {path!r} makes no teleoperator; name one that does.")
@@ -96,7 +97,7 @@ def at_the_pace_of_a_hand(config: RunConfig) -> RunConfig:
     return msgspec.structs.replace(config, robot=robot)
 
 
-def _load_factory(path: str, key: str, *arguments: object) -> Any:
+def load_factory(path: str, key: str, *arguments: object) -> Any:
     """The function that `key` names by its path; one that takes `arguments`."""
     factory = load_attribute(path, f"{key} {path!r}")
     try:
@@ -106,15 +107,41 @@ def _load_factory(path: str, key: str, *arguments: object) -> Any:
     return factory
 
 
-def _replace_reward(env: RobotEnv, config: RunConfig, path: str) -> None:
-    """Let another model judge. What the twin itself knows stays beside it as the truth."""
-    factory = _load_factory(path, "reward.factory", env, config.reward.config)
-    model = factory(env, config.reward.config)
+def make_reward(env: RobotEnv, chosen: RewardModelConfig, key: str) -> RewardModel:
+    """The reward model that a configuration names.
+
+    Args:
+        env: What it judges.
+        chosen: Names a factory.
+        key: Of the configuration, for messages.
+
+    Raises:
+        InputError: The factory does not exist, refuses its configuration, or makes something else.
+    """
+    path = chosen.factory
+    assert path is not None
+    model = load_factory(path, f"{key}.factory", env, chosen.config)(env, chosen.config)
     if not callable(getattr(model, "reward", None)):
-        raise InputError(f"reward.factory {path!r} makes no reward model; name one that does.")
+        raise InputError(f"{key}.factory {path!r} makes no reward model; name one that does.")
+    return cast(RewardModel, model)
+
+
+def _replace_reward(env: RobotEnv, config: RunConfig) -> None:
+    """Let another model judge. What the twin itself knows stays beside it as the truth."""
+    model = make_reward(env, config.reward, "reward")
     if config.robot.provenance == "twin":
         env.truth = env.reward_model
     env.reward_model = model
+
+
+def _replace_reset(env: RobotEnv, config: RunConfig, path: str, run: RunDirectory | None) -> None:
+    """Let something else bring the scene to a start state; it may ask a person."""
+    operator = make_file_operator(run.path if run else None, config.actor.name)
+    factory = load_factory(path, "reset.factory", env, config.reset.config, operator)
+    policy = factory(env, config.reset.config, operator)
+    if not callable(getattr(policy, "reset", None)):
+        raise InputError(f"reset.factory {path!r} makes no reset policy; name one that does.")
+    env.reset_policy = policy
 
 
 def _let_reward_learn(env: RobotEnv, config: RunConfig, folder: Path | None) -> None:
@@ -130,7 +157,7 @@ def _let_reward_learn(env: RobotEnv, config: RunConfig, folder: Path | None) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # Of torch's default, two threads beside other load collapse.
     try:
-        env.reward_model.learn(_load_demonstrations(folder, config, env))
+        env.reward_model.learn(load_episodes(folder, config, env))
     finally:
         torch.set_num_threads(threads)
 
@@ -188,49 +215,6 @@ def make_device(name: str) -> torch.device:
     return device
 
 
-def check(config: RunConfig) -> None:
-    """Find out what is wrong before a folder is made or a process started.
-
-    Raises:
-        InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
-    """
-    make_device(config.learner.device)
-    _check_demonstrations(config)
-    env = make_env(config)
-    spec = make_spec(env)
-    make_policy(config.algorithm, spec, config.seed)
-    replay_capacities(config, spec)
-    # Of demonstrations that may not be recorded yet one stands for all.
-    one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
-    one["terminated"] = True
-    make_reward_learner(config, env, spec, one, torch.device("cpu"))
-    make_teleoperator(config, env)
-    if config.demonstrations.folder and config.demonstrations.episodes:
-        read_demonstrations(Path(config.demonstrations.folder), config, env, spec)
-    env.close()
-
-
-def _check_demonstrations(config: RunConfig) -> None:
-    """See that an algorithm which learns from demonstrations has some, and nothing else where it must not.
-
-    Raises:
-        InputError: It has not, or the algorithm does not exist.
-    """
-    algorithm, parameters = load_algorithm(config.algorithm)
-    ratio = config.learner.demonstration_ratio
-    if getattr(algorithm, "demonstrations_only", False) and ratio != 1:
-        raise InputError(
-            f"learner.demonstration_ratio is {ratio:g}, but {config.algorithm.algorithm} learns from demonstrations "
-            "alone: set it to 1."
-        )
-    updates = getattr(parameters, "warm_start_updates", 0)
-    if updates and not config.demonstrations.episodes:
-        raise InputError(
-            f"algorithm.config.warm_start_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
-            "imitate; use some demonstrations, or another algorithm without a warm start."
-        )
-
-
 def replay_capacities(config: RunConfig, spec: TransitionSpec) -> tuple[int, int]:
     """Online transitions to keep, and interventions beside them: no more than the run will have.
 
@@ -269,54 +253,106 @@ def make_sampler(
     return sampler
 
 
-def make_learner(config: RunConfig, run: RunDirectory, address: str) -> tuple[Learner, LearnerServer]:
-    """The learner with its replay rebuilt from the log, and the server that it listens on."""
+def make_learners(
+    config: RunConfig, run: RunDirectory, address: str
+) -> tuple[Learner | LearnerTeam, list[LearnerServer]]:
+    """The learner with its replay rebuilt from the log, or one for each agent; and the servers that they listen on."""
     torch.set_num_threads(config.learner.threads)
     # On x86 CPUs this routes float32 products to oneDNN at float32 accuracy, up to 2.5 times as fast.
     torch.set_float32_matmul_precision("medium")
     env = make_env(config, run=run)
+    journal, changed = Journal(run.journal), threading.Condition()
+    learners = [
+        _make_learner(config, run, env, name, agent_address(address, index), journal, changed)
+        for index, name in enumerate(config.practice.agents)
+    ]
+    for learner in learners:
+        learner.resume()
+    whole = learners[0] if len(learners) == 1 else LearnerTeam(learners, changed, journal)
+    return whole, [learner.server for learner in learners]
+
+
+def _make_learner(
+    config: RunConfig,
+    run: RunDirectory,
+    env: RobotEnv,
+    name: str,
+    address: str,
+    journal: Journal,
+    changed: threading.Condition,
+) -> Learner:
+    """The learner of one agent; its own data are in the run's folder of it."""
     spec = make_spec(env)
     device = make_device(config.learner.device)
+    seed = config.seed + 1000 * config.practice.agents.index(name)
     algorithm_class, algorithm_config = load_algorithm(config.algorithm)
-    algorithm = algorithm_class(algorithm_config, spec, device, config.seed)
-    demonstrations = read_demonstrations(demonstration_folder(config, run), config, env, spec)
+    algorithm = algorithm_class(algorithm_config, spec, device, seed)
+    demonstrations = read_demonstrations(demonstration_folder(config, run, name), config, env, spec)
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
-    log = RecordLog.open(run.replay_log, spec.dtype)
+    home = run.agent(name)
+    log = RecordLog.open(home.replay_log, spec.dtype)
     sampler = make_sampler(config, spec, demonstrations, log, device, keep)
-    journal = Journal(run.journal)
-    _catch_up(journal, run, log)
-    task, keys = task_description(config), _server_keys(config)
-    server = LearnerServer(address, spec, task, run_id=run.identity(), record_log=log, keys=keys)
-    checkpoints = run.checkpoints(config.learner.keep_checkpoints)
+    _catch_up(journal, run, log, name)
+    keys = _server_keys(config)
+    server = LearnerServer(
+        address,
+        spec,
+        task_description(config, name),
+        run_id=run.identity(),
+        record_log=log,
+        keys=keys,
+        changed=changed,
+    )
+    checkpoints = home.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
-    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward)
-    learner.resume()
-    return learner, server
+    return Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+
+
+def agent_address(address: str, index: int) -> str:
+    """Where the learner of the agent with this number listens: on the next port, or beside the first one's socket.
+
+    Raises:
+        InputError: The address has no port to count from.
+    """
+    if index == 0 or address.endswith(":*"):
+        return address
+    if address.startswith("ipc://"):
+        return f"{address}-{index}"
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():
+        raise InputError(f"transport.address {address!r} must end in a port, such as tcp://127.0.0.1:5488.")
+    return f"{host}:{int(port) + index}"
 
 
 def make_actor(
     config: RunConfig,
     env: gymnasium.Env[Any, Any],
     robot_env: RobotEnv,
-    spool: Path,
+    spools: Mapping[str, Path],
     address: str,
     observer: Observer | None = None,
-) -> tuple[Actor, ActorClient]:
-    """The actor in `env`, with `robot_env` inside it, and the client that it speaks through."""
+) -> tuple[Actor, ClientGroup]:
+    """The actor in `env`, with `robot_env` inside it, and the clients that it speaks through.
+
+    Args:
+        config: Of the run.
+        env: To act in.
+        robot_env: Inside it.
+        spools: Folder of each agent.
+        address: Of the first agent's learner.
+        observer: Is told what happens.
+    """
     torch.set_num_threads(1)
     spec = make_spec(robot_env)
-    client = ActorClient(
-        address, config.actor.name, spec, task_description(config), spool, keys=_client_keys(config)
-    )
-    # A restarted actor must not explore with the same noise again.
-    entropy = np.random.SeedSequence(episode_seed(config.seed, config.actor.name, client.next_sequence))
-    policy = make_policy(config.algorithm, spec, int(entropy.generate_state(1)[0]))
+    agents = {
+        name: _make_agent(config, spec, name, spool, agent_address(address, index))
+        for index, (name, spool) in enumerate(spools.items())
+    }
     actor = Actor(
         config.actor,
         env,
-        policy,
-        client,
+        agents,
         spec,
         seed=config.seed,
         provenance=Provenance[config.robot.provenance.upper()],
@@ -325,11 +361,23 @@ def make_actor(
         fault=RobotUnavailableError,
         observer=observer,
     )
-    return actor, client
+    return actor, ClientGroup({name: agent.client for name, agent in agents.items()})
 
 
-def task_description(config: RunConfig) -> dict[str, str]:
-    """What learner and actor must agree on: the whole task, the networks, and who judges by which files."""
+def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path, address: str) -> Agent:
+    client = ActorClient(
+        address, config.actor.name, spec, task_description(config, name), spool, keys=_client_keys(config)
+    )
+    # A restarted actor must not explore with the same noise again, nor one agent with another's.
+    entropy = np.random.SeedSequence(
+        episode_seed(config.seed, config.actor.name + name, client.next_sequence)
+    )
+    policy = make_policy(config.algorithm, spec, int(entropy.generate_state(1)[0]))
+    return Agent(policy, client)
+
+
+def task_description(config: RunConfig, agent: str = "") -> dict[str, str]:
+    """What learner and actor must agree on: the whole task, the networks, who judges by which files, and for whom."""
     flat: dict[str, str] = {}
 
     def walk(prefix: str, value: object) -> None:
@@ -341,90 +389,30 @@ def task_description(config: RunConfig) -> dict[str, str]:
 
     walk("task", msgspec.to_builtins(config.task))
     walk("algorithm", msgspec.to_builtins(config.algorithm))
-    flat["reward.name"] = config.reward.name
-    # Its files may lie elsewhere on another machine.
-    for key, value in config.reward.config.items():
-        if isinstance(value, str) and Path(value).is_file():
-            flat[f"reward.config.{key}"] = hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]
+    if agent:
+        flat["agent"] = agent
+    rewards = {"reward": config.reward}
+    for name, task in config.practice.tasks.items():
+        flat[f"practice.{name}.next"], flat[f"practice.{name}.requires"] = str(task.next), str(task.requires)
+        rewards[f"practice.{name}.reward"] = task.reward
+    for key, reward in rewards.items():
+        flat[f"{key}.name"] = reward.name
+        # Its files may lie elsewhere on another machine.
+        for part, value in reward.config.items():
+            if isinstance(value, str) and Path(value).is_file():
+                digest = hashlib.sha256(Path(value).read_bytes()).hexdigest()
+                flat[f"{key}.config.{part}"] = digest[:12]
     return flat
 
 
-def demonstration_folder(config: RunConfig, run: RunDirectory | None) -> Path | None:
-    """Where the run's demonstrations are; None where it learns without, or there is no run yet to have them."""
-    if config.demonstrations.episodes == 0:
-        return None
-    if config.demonstrations.folder:
-        return Path(config.demonstrations.folder)
-    return run.demonstrations if run else None
-
-
-def read_demonstrations(
-    folder: Path | None, config: RunConfig, env: RobotEnv, spec: TransitionSpec
-) -> Records:
-    """All transitions of the demonstrations that the run uses, in order, with the rewards that the run pays.
-
-    Raises:
-        InputError: A file is damaged or belongs to another observation or action space.
-    """
-    if folder is None:
-        return np.zeros(0, spec.dtype)
-    records = episode_records(_load_demonstrations(folder, config, env), spec)
-    model = env.reward_model
-    if isinstance(model, DemonstratedRewardModel):
-        # Copied out of the records, whose fields lie as torch does not take them.
-        following = {key: np.array(records[f"next_observation.{key}"]) for key in spec.observation_keys}
-        records["reward"] = model.pay(following, records["terminated"])
-    return records
-
-
-def _load_demonstrations(folder: Path, config: RunConfig, env: RobotEnv) -> list[Episode]:
-    images = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
-    episodes = load_demonstrations(folder, env.state_names, env.task.action.size, images)
-    wanted = config.demonstrations.episodes
-    if len(episodes) < wanted:
-        raise InputError(
-            f"{folder} holds {len(episodes)} demonstrations, but demonstrations.episodes is {wanted}: record more with "
-            f"journeyman collect, or set demonstrations.episodes={len(episodes)}."
-        )
-    for episode in episodes[:wanted]:
-        _refuse_other_meaning(folder, episode, config.task)
-    return episodes[:wanted]
-
-
-def _refuse_other_meaning(folder: Path, episode: Episode, task: Task) -> None:
-    """Same sizes are not enough: actions, states and rewards of a demonstration must mean what the task's do."""
-    ours, theirs = (json.loads(msgspec.json.encode(t)) for t in (task, episode.metadata.task))
-    for key in _MEANING:
-        if theirs.get(key) != ours[key]:
-            raise InputError(
-                f"Demonstrations in {folder} were recorded with task.{key} = {theirs.get(key)}, this run has "
-                f"{ours[key]}: record them again, or use the same task."
-            )
-
-
-def episode_records(episodes: Sequence[Episode], spec: TransitionSpec) -> Records:
-    """Episodes as transitions marked as demonstrations."""
-    parts = [np.zeros(0, spec.dtype)]
-    for number, episode in enumerate(episodes):
-        rows = np.zeros(len(episode.actions), spec.dtype)
-        for key in spec.observation_keys:
-            rows[f"observation.{key}"] = episode.observations[key][:-1]
-            rows[f"next_observation.{key}"] = episode.observations[key][1:]
-        rows["action"], rows["reward"] = episode.actions, episode.rewards
-        rows["terminated"], rows["truncated"] = episode.terminated, episode.truncated
-        rows["provenance"], rows["episode"] = Provenance.DEMONSTRATION, number
-        rows["step"] = np.arange(len(rows))
-        parts.append(rows)
-    return np.concatenate(parts)
-
-
-def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog) -> None:
+def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> None:
     """Write the reports that a killed learner had stored but not yet written down."""
-    written = sum(
-        entry["kind"] in (*REPORT_KINDS, OTHER_REPORT) for entry in JournalReader(run.journal).new()
-    )
+    label = {"agent": agent} if agent else {}
+    kinds = (*REPORT_KINDS, OTHER_REPORT)
+    entries = JournalReader(run.journal).new()
+    written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
     for encoded in list(log.reports())[written:]:
-        journal.write_report(decode_report(encoded))
+        journal.write_report({**decode_report(encoded), **label})
 
 
 def _server_keys(config: RunConfig) -> ServerKeys | None:

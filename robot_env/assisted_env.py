@@ -23,17 +23,18 @@ class AssistedEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
     since the last step, which are about the episode that is over.
 
     Args:
-        env: The robot.
+        env: The robot, or wrappers around it.
         teleoperator: Is connected at the first reset, and disconnected with the environment.
     """
 
-    def __init__(self, env: RobotEnv, teleoperator: Teleoperator) -> None:
+    def __init__(self, env: gymnasium.Env[Observation, Action], teleoperator: Teleoperator) -> None:
         super().__init__(env)
-        self.robot_env = env
+        assert isinstance(env.unwrapped, RobotEnv)
+        self.robot_env = env.unwrapped
         self.teleoperator = teleoperator
         self._connected = False
         self._unaided = False
-        self._last_action: Action = np.zeros(env.task.action.size, np.float32)
+        self._last_action: Action = np.zeros(self.robot_env.task.action.size, np.float32)
         self._first_action: Action | None = None
 
     def reset(

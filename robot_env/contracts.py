@@ -140,11 +140,14 @@ class ResetResult:
         success: Whether it is.
         reason: If not, why, in words that fit behind a colon.
         attempts: Of a policy that has several ways, all that it tried, in order.
+        stays: Whether the arm was left where the last episode ended. Then an orientation that is held is held on, not
+            measured anew: its errors would add up from episode to episode.
     """
 
     success: bool
     reason: str = ""
     attempts: tuple[ResetAttempt, ...] = ()
+    stays: bool = False
 
 
 class ResetPolicy(Protocol):

@@ -22,6 +22,7 @@ from robot_env.contracts import (
     Observation,
     ResetAttempt,
     ResetPolicy,
+    ResetResult,
     RestartedRewardModel,
     RewardModel,
     Scene,
@@ -119,6 +120,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             )
         self.rate = Rate(robot.clock, task.control_rate_hz)
         self._connected = False
+        self._holds_on = False
         self._state: RobotState | None = None
 
     def reset(
@@ -142,7 +144,8 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             # Not before: a learner asks an environment for its spaces far from the robot.
             self.robot.connect()
             self._connected = True
-        attempts = self._bring_to_start((options or {}).get("keep_going", always))
+        result, attempts = self._bring_to_start((options or {}).get("keep_going", always))
+        self._holds_on = result.stays and self._state is not None
         self._steps = 0
         self._truly_done = False
         for model in (self.reward_model, self.truth):
@@ -157,7 +160,8 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             RobotError: See `reset`.
         """
         self._state = self.robot.observe()
-        self._held_quaternion = self._state.ee_quaternion_xyzw
+        if not self._holds_on:
+            self._held_quaternion = self._state.ee_quaternion_xyzw
         self._held_width_m = self._state.gripper_width_m
         self.rate.restart()
         return self._observation(self._state)
@@ -209,14 +213,14 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Stop the robot."""
         self.robot.close()
 
-    def _bring_to_start(self, keep_going: KeepGoing) -> list[ResetAttempt]:
+    def _bring_to_start(self, keep_going: KeepGoing) -> tuple[ResetResult, list[ResetAttempt]]:
         attempts: list[ResetAttempt] = []
         for _ in range(_MAX_RESET_ATTEMPTS):
             result = self.reset_policy.reset(self.np_random, keep_going)
             name = type(self.reset_policy).__name__
             attempts += result.attempts or (ResetAttempt(name, result.success, result.reason),)
             if result.success:
-                return attempts
+                return result, attempts
         raise RobotError(f"The scene could not be reset: {result.reason}. Put it into a start state by hand.")
 
     def _step(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,13 @@ MODELS = Path(__file__).parent / "models"
 GRIPPER_DOWN = np.array([1.0, 0.0, 0.0, 0.0])
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
 _SETTLING_S = 0.1
+# What a snapshot holds: everything of a start state but velocities, which are none at rest.
+_PLACES = int(
+    mujoco.mjtState.mjSTATE_QPOS
+    | mujoco.mjtState.mjSTATE_CTRL
+    | mujoco.mjtState.mjSTATE_MOCAP_POS
+    | mujoco.mjtState.mjSTATE_MOCAP_QUAT
+)
 
 
 class Box(Config):
@@ -66,15 +74,21 @@ class TwinScene(ABC):
         robot: The robot on it.
         task: What the scene belongs to.
         config: An instance of the class's own `config_type`.
+
+    Attributes:
+        goal: Which of the goals is pursued now; `success` and the expert are about it.
     """
 
     config_type: ClassVar[type[Config]]
     model_file: ClassVar[Path]
+    goals: ClassVar[tuple[str, ...]] = ()
+    """What there is to do here, where that is more than one thing."""
 
     def __init__(self, twin: Twin, robot: TwinRobot, task: Task, config: Config) -> None:
         self.twin = twin
         self.robot = robot
         self.task = task
+        self.goal = self.goals[0] if self.goals else ""
         # Always the same backend, so that episodes do not depend on which packages are installed.
         self._inverse_kinematics = InverseKinematics(twin.model, TOOL_CENTRE_POINT, backend="least_squares")
         self._noise = np.random.default_rng(0)
@@ -91,6 +105,12 @@ class TwinScene(ABC):
     @abstractmethod
     def success(self) -> bool:
         """Whether the task is done, judged from the true state."""
+
+    def achieved(self, goal: str) -> bool:
+        """Whether one of several goals is reached, judged from the true state."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has goals {self.goals}, but does not judge {goal!r}."
+        )
 
     @abstractmethod
     def dense_terms(self) -> dict[str, float]:
@@ -116,17 +136,54 @@ class TwinScene(ABC):
 
         It moves nothing on the way there, so that `keep_going` is not asked.
         """
+        drawn = self.draw(rng)
+        if drawn.success:
+            self._come_to_rest(rng)
+        return drawn
+
+    def draw(self, rng: np.random.Generator) -> ResetResult:
+        """Put arm and scene where an episode may start, to look at; no episode starts by that."""
         try:
             self._start(rng)
         except UnreachableError as error:
             return ResetResult(False, str(error))
+        self.twin.refresh()
+        return ResetResult(True)
+
+    def snapshot(self) -> Array:
+        """Where arm, fingers and objects are and what the fingers are told to do, for `start_from`.
+
+        How they move is not part of it. A scene that keeps anything of an episode outside of `twin.data` has to extend
+        both.
+
+        Returns:
+            Shape (D,), which depends on the model.
+        """
+        model, data = self.twin.model, self.twin.data
+        places = np.empty(mujoco.mj_stateSize(model, _PLACES))
+        mujoco.mj_getState(model, data, places, _PLACES)
+        return places
+
+    def start_from(self, places: Array, rng: np.random.Generator) -> ResetResult:
+        """Bring arm and scene to a state that was seen before, at rest; what a reset varies is drawn anew.
+
+        Args:
+            places: From `snapshot`, of the same model.
+            rng: Source of randomness.
+        """
+        self.twin.reset(rng, np.array(self.twin.config.impedance.posture_rad), MAX_GRIPPER_WIDTH_M)
+        mujoco.mj_setState(self.twin.model, self.twin.data, places, _PLACES)
+        self._come_to_rest(rng)
+        return ResetResult(True)
+
+    def _come_to_rest(self, rng: np.random.Generator) -> None:
+        """Let everything settle where it was put, and begin an episode there."""
         self.twin.refresh()
         self.twin.hold()
         self.twin.advance(round(_SETTLING_S / self.twin.tick_s))
         self.robot.restart(rng)
         if self.twin.variation.position_noise_m > 0.0:
             self._noise = np.random.default_rng(rng.integers(2**63))
-        return ResetResult(True)
 
     def _start_arm(
         self, rng: np.random.Generator, box: Box, gripper_width_m: float = MAX_GRIPPER_WIDTH_M
@@ -157,12 +214,36 @@ class TwinReward:
     def reward(self, observation: Observation) -> Reward:
         """Judge the present state of the twin, which is what `observation` was made from."""
         config = self._config
-        success = self._scene.success()
+        success = self._succeeded()
         value = config.success if success else config.step
         if config.kind == "sparse":
             return Reward(value, success)
         terms = self._scene.dense_terms()
         return Reward(value + sum(terms.values()) / len(terms), success, terms)
+
+    def _succeeded(self) -> bool:
+        return self._scene.success()
+
+
+class GoalReward(TwinReward):
+    """The twin's own knowledge of one of its scene's goals.
+
+    Args:
+        scene: Judges; an episode that is paid by this pursues the goal.
+        config: Pays.
+        goal: One of the scene's.
+    """
+
+    def __init__(self, scene: TwinScene, config: RewardConfig, goal: str) -> None:
+        super().__init__(scene, config)
+        self._goal = goal
+
+    def restart(self) -> None:
+        """An episode of this goal begins."""
+        self._scene.goal = self._goal
+
+    def _succeeded(self) -> bool:
+        return self._scene.achieved(self._goal)
 
 
 def yaw_quaternion(yaw_rad: float) -> Array:

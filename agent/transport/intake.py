@@ -27,13 +27,20 @@ class Intake:
         environment_steps: Records stored, the log's older ones included.
     """
 
-    def __init__(self, dtype: np.dtype[np.void], log: RecordLog | None, queue_bytes: int) -> None:
+    def __init__(
+        self,
+        dtype: np.dtype[np.void],
+        log: RecordLog | None,
+        queue_bytes: int,
+        changed: threading.Condition | None = None,
+    ) -> None:
         """Continue where `log` ends.
 
         Args:
             dtype: Layout of a record.
             log: Where items are stored before they are acknowledged; None keeps nothing.
             queue_bytes: How much may wait for the learner before more is turned away.
+            changed: Is notified of what arrives; its own if None.
         """
         self._dtype = dtype
         self._log = log
@@ -44,7 +51,7 @@ class Intake:
         self._reports: deque[Report] = deque()
         self._waiting_bytes = 0
         self._ended = False
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
 
     def join(self, stream: bytes, oldest_sequence: int) -> int:
         """A stream begins or goes on; return the number of the item it is to send next.
@@ -113,8 +120,13 @@ class Intake:
     def wait(self, timeout_s: float) -> bool:
         """Wait until there is something to take, or never will be; return whether there is."""
         with self._changed:
-            self._changed.wait_for(lambda: self._records or self._reports or self._ended, timeout_s)
+            self._changed.wait_for(lambda: self.has_news, timeout_s)
             return bool(self._records or self._reports)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to take, or never will be."""
+        return bool(self._records or self._reports or self._ended)
 
     def end(self) -> None:
         """Nothing arrives any more: do not let anyone wait for it."""

@@ -83,6 +83,7 @@ class LearnerServer:
         keys: ServerKeys | None = None,
         lease_s: float = 5.0,
         queue_bytes: int = 512 << 20,
+        changed: threading.Condition | None = None,
     ) -> None:
         """Bind and start the receive thread.
 
@@ -96,6 +97,7 @@ class LearnerServer:
             keys: CURVE keys; needed for every address that is not loopback.
             lease_s: An actor silent for so long is gone, and its name is free.
             queue_bytes: How much may wait for `poll` before actors have to wait.
+            changed: Is notified of what arrives, for who waits for several servers.
 
         Raises:
             InputError: The address cannot be used, is taken, or is open to a network without keys.
@@ -107,7 +109,7 @@ class LearnerServer:
         self._task = task
         self._record_log = record_log
         self._lease_s = lease_s
-        self._intake = Intake(spec.dtype, record_log, queue_bytes)
+        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}
@@ -148,6 +150,11 @@ class LearnerServer:
         arrived = self._intake.wait(timeout_s)
         self.raise_if_dead()
         return arrived
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to poll, or never will be."""
+        return self._intake.has_news
 
     def publish(self, version: int, payload: bytes) -> None:
         """Offer weights: every actor that has older ones gets these, unless newer ones come first.

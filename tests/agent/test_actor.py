@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from agent.actor import EVALUATION_SEED, Actor, ActorConfig
+from agent.actor import EVALUATION_SEED, Actor, ActorConfig, Agent
 from agent.journal import Journal, JournalReader
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.server import LearnerServer
 from agent.turns import ActorState, Observer
 from agent.weights import encode_weights
-from robot_env.contracts import ResetResult, Reward
+from robot_env.contracts import ResetAttempt, ResetResult, Reward
 from robot_env.env import RobotEnv
 from robot_env.fake import FakeRobot
 from robot_env.robot import RobotError, RobotUnavailableError
@@ -156,7 +156,7 @@ class Rig:
         self.policy, self.witness, self.error = ConstantPolicy(), Witness(), None
         plain = {"random_steps": 0, "evaluate_every": 0, "fault_retry_s": 0.01}
         self.actor = Actor(
-            ActorConfig(**{**plain, **config}), self.env, self.policy, self.client, spec,
+            ActorConfig(**{**plain, **config}), self.env, {"": Agent(self.policy, self.client)}, spec,
             seed=5, provenance=Provenance.TWIN, lockstep=lockstep, park=self._park,
             fault=RobotUnavailableError, observer=self.witness,
         )  # fmt: skip
@@ -261,6 +261,7 @@ def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(t
     assert set(rows["policy_version"][17:]) == {3}
     assert [e["steps"] for e in rig.witness.episodes] == [10, 10, 10]
     assert [e["steps"] for e in rig.entries("episode")] == [10, 10, 10]
+    assert {e["start"] for e in rig.entries("episode")} == {"task"}
     assert rig.witness.states == ["learning", "paused", "learning", "stopped"]
     assert [event.split(":")[0] for event in rig.witness.events] == ["Paused", "Resumed.", END]
 
@@ -515,3 +516,21 @@ def test_nothing_is_lost_or_double_whenever_it_is_paused_or_the_robot_lost(tmp_p
     assert reported == set(rows["episode"][rows["truncated"]])
     assert all(e["mean_length"] == EPISODE_STEPS for e in rig.entries("evaluation"))
     assert {"fault", "paused", "evaluating", "learning"} <= set(rig.witness.states)
+
+
+class Helped:
+    """A reset that needs a person; the robot stands where it should."""
+
+    def reset(self, rng, keep_going):
+        tried = [ResetAttempt("scripted", False, "the cube is gone"), ResetAttempt("operator", True)]
+        return ResetResult(True, attempts=tuple(tried))
+
+
+def test_an_episode_tells_what_it_took_to_begin_it(tmp_path):
+    with Rig(tmp_path, allowance=20) as rig:
+        rig.env.reset_policy = Helped()
+        rig.start().wait_for_rows(20)
+        until(lambda: len(rig.witness.episodes) == 2)
+    for report in rig.witness.episodes:
+        assert [report[key] for key in ("resets", "failed_resets", "human_resets")] == [2, 1, 1]
+        assert report["trouble"] == ""

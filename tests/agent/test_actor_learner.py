@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.actor import Actor, ActorConfig
+from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
@@ -195,7 +195,7 @@ class Rig:
         env, policy = OriginEnv(number), RememberingPolicy()
         parked = []
         actor = Actor(
-            config, env, policy, client, SPEC,
+            config, env, {"": Agent(policy, client)}, SPEC,
             seed=5, provenance=Provenance.TWIN, lockstep=lockstep, park=lambda: parked.append(True),
         )  # fmt: skip
         actor.test = (env, policy, client, parked)
@@ -374,7 +374,7 @@ def test_a_warm_start_that_is_stopped_goes_on_and_is_not_acted_by_before_its_end
     rig.algorithm.at_imitation = lambda: rig.algorithm.imitated == 7 and rig.learner.request_stop()
     _, policy, _, _ = rig.actor().test
     rig.run()
-    assert not rig.learner._complete()
+    assert not rig.learner.is_complete()
     again = Rig(tmp_path, algorithm=WarmStarting(), max_environment_steps=30)
     assert again.algorithm.imitated == 7
     again.actor()
@@ -611,7 +611,7 @@ def test_parked_without_a_learner_and_a_new_episode_when_it_is_back(tmp_path):
 
     env.step = counted
     actor = Actor(
-        ActorConfig(random_steps=0, evaluate_every=0), env, RememberingPolicy(), Silent(), SPEC,
+        ActorConfig(random_steps=0, evaluate_every=0), env, {"": Agent(RememberingPolicy(), Silent())}, SPEC,
         seed=1, provenance=Provenance.TWIN, lockstep=False, park=parked.set,
     )  # fmt: skip
     thread = threading.Thread(target=actor.run)
@@ -649,7 +649,7 @@ def test_no_step_before_the_first_weights(tmp_path):
     client = ActorClient(server.address, "actor-0", SPEC, TASK, tmp_path / "spool")
     env, policy = OriginEnv(), RememberingPolicy()
     actor = Actor(
-        ActorConfig(random_steps=0, evaluate_every=0), env, policy, client, SPEC,
+        ActorConfig(random_steps=0, evaluate_every=0), env, {"": Agent(policy, client)}, SPEC,
         seed=0, provenance=Provenance.TWIN, lockstep=False, park=lambda: None,
     )  # fmt: skip
     thread = threading.Thread(target=actor.run)

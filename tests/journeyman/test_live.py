@@ -112,6 +112,22 @@ def test_a_fault_is_said_at_once(run, journal, config, capsys):
     assert "actor-0 waits: /joint_states is stale." in capsys.readouterr().out
 
 
+def test_a_question_for_a_person_is_said_with_what_to_type_and_when_it_is_over(run, journal, config, capsys):
+    def now(state, before, why=""):
+        journal.write_report(
+            {"kind": "state", "actor": "actor-0", "state": state, "before": before, "why": why}
+        )
+
+    view = LiveView(config, run)
+    now("resetting", "learning")
+    now("waiting_for_human", "resetting", "Put the cube back. What is wrong: it is at [nan, nan, nan].")
+    said = seen(view, capsys)
+    assert "actor-0 waits for a person. Put the cube back. What is wrong: it is at [nan, nan, nan]." in said
+    assert f"Then type: journeyman helped run={run.path}" in said
+    now("learning", "waiting_for_human")
+    assert "actor-0 waits for a person no longer." in seen(view, capsys)
+
+
 def test_a_resumed_run_shows_where_it_stands_and_repeats_nothing(run, journal, config, capsys):
     journal.write_report({"kind": "evaluation", **EVALUATION})
     journal.write("learner", progress(1000))

@@ -1,0 +1,110 @@
+"""Several learners in one process, each of an agent with its own data, checkpoints and way to the actors."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+from agent.journal import Journal
+from agent.learner import Learner
+
+_MOST_RESTARTS = 3
+
+
+class LearnerTeam:
+    """Gives each of its learners the next block of updates in turn: none can starve another.
+
+    A learner that fails (its learning diverged, its batches cannot be drawn) goes back to its newest checkpoint, as it
+    would in a new process. One that has none, or fails again and again, rests: its agent acts by the last weights
+    that worked, what arrives for it is stored, and the others go on.
+
+    Args:
+        learners: Each with a name of its own; at least one.
+        changed: Is notified of what arrives by any of their servers.
+        journal: Of the run; failures are written down.
+    """
+
+    def __init__(self, learners: Sequence[Learner], changed: threading.Condition, journal: Journal) -> None:
+        self._learners = tuple(learners)
+        self._changed = changed
+        self._journal = journal
+        self._stop = threading.Event()
+        self._failures = dict.fromkeys((learner.name for learner in learners), 0)
+        self.resting: dict[str, str] = {}
+        """Agents that do not learn any more, and why."""
+        for learner in self._learners:
+            learner.share_with(self._learners)
+
+    @property
+    def updates(self) -> int:
+        """Critic updates of all since the run began."""
+        return sum(learner.updates for learner in self._learners)
+
+    @property
+    def run_steps(self) -> int:
+        """Online transitions stored since the run began."""
+        return self._learners[0].run_steps
+
+    def request_stop(self) -> None:
+        """End `run` after the current block; may be called from a signal handler."""
+        self._stop.set()
+
+    def run(self) -> bool:
+        """Learn until the run is complete or a stop is requested; then save and tell the actors.
+
+        Returns:
+            Whether the run is complete. Those that rest are not waited for.
+
+        Raises:
+            RuntimeError: A receive thread died, which only a new process can mend.
+        """
+        with ExitStack() as stack:
+            for learner in self._learners:
+                stack.enter_context(closing(learner))
+                learner.begin()
+            while not self._stop.is_set() and not self._is_complete():
+                worked = [self._turn(learner) for learner in self._learners]
+                if True not in worked:
+                    self._wait()
+            for learner in self._learners:
+                if learner.name not in self.resting:
+                    learner.end()
+        if self._is_complete():
+            for learner in self._learners:
+                learner.server.stop_actors("the run is complete")
+        return self._is_complete()
+
+    def collect(self) -> None:
+        """Take in what actors handed over while the servers were closing."""
+        for learner in self._learners:
+            learner.collect()
+
+    def _is_complete(self) -> bool:
+        return all(learner.is_complete() or learner.name in self.resting for learner in self._learners)
+
+    def _turn(self, learner: Learner) -> bool:
+        if learner.name in self.resting:
+            learner.receive(rests=True)
+            return False
+        try:
+            return learner.turn()
+        except Exception as error:
+            learner.server.raise_if_dead()
+            self._step_back(learner, str(error))
+            return True
+
+    def _step_back(self, learner: Learner, reason: str) -> None:
+        name = learner.name
+        self._failures[name] += 1
+        outcome = f"Agent {name} failed: {reason}"
+        if self._failures[name] <= _MOST_RESTARTS and learner.resume():
+            outcome += f" It goes on from its newest checkpoint, of {learner.updates:,} updates."
+        else:
+            self.resting[name] = reason
+            outcome += " It rests, and acts by the last weights that worked; the others go on."
+        print(outcome, file=sys.stderr, flush=True)
+        self._journal.write("agent_failed", {"agent": name, "message": outcome})
+
+    def _wait(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: any(s.server.has_news for s in self._learners), 0.1)

@@ -1,0 +1,65 @@
+"""What can be found out before a run begins."""
+
+import numpy as np
+import torch
+
+from agent.algorithm import load_algorithm, make_policy
+from agent.config import InputError
+from journeyman.config import RunConfig
+from journeyman.curriculum import check_curriculum
+from journeyman.demonstrations import demonstration_folder, read_demonstrations
+from journeyman.practice import practise
+from journeyman.wiring import (
+    make_device,
+    make_env,
+    make_reward_learner,
+    make_spec,
+    make_teleoperator,
+    replay_capacities,
+)
+
+
+def check(config: RunConfig) -> None:
+    """Find out what is wrong before a folder is made or a process started.
+
+    Raises:
+        InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
+    """
+    make_device(config.learner.device)
+    _check_demonstrations(config)
+    env = make_env(config)
+    spec = make_spec(env)
+    make_policy(config.algorithm, spec, config.seed)
+    replay_capacities(config, spec)
+    # Of demonstrations that may not be recorded yet one stands for all.
+    one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
+    one["terminated"] = True
+    make_reward_learner(config, env, spec, one, torch.device("cpu"))
+    make_teleoperator(config, env)
+    practise(env, config)
+    check_curriculum(env, config)
+    for name in config.practice.agents:
+        if config.demonstrations.folder:
+            read_demonstrations(demonstration_folder(config, None, name), config, env, spec)
+    env.close()
+
+
+def _check_demonstrations(config: RunConfig) -> None:
+    """See that an algorithm which learns from demonstrations has some, and nothing else where it must not.
+
+    Raises:
+        InputError: It has not, or the algorithm does not exist.
+    """
+    algorithm, parameters = load_algorithm(config.algorithm)
+    ratio = config.learner.demonstration_ratio
+    if getattr(algorithm, "demonstrations_only", False) and ratio != 1:
+        raise InputError(
+            f"learner.demonstration_ratio is {ratio:g}, but {config.algorithm.algorithm} learns from demonstrations "
+            "alone: set it to 1."
+        )
+    updates = getattr(parameters, "warm_start_updates", 0)
+    if updates and not config.demonstrations.episodes:
+        raise InputError(
+            f"algorithm.config.warm_start_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
+            "imitate; use some demonstrations, or another algorithm without a warm start."
+        )

@@ -1,0 +1,94 @@
+"""A run's demonstrations: where they are, and as transitions that a learner takes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from agent.config import InputError
+from agent.transition import Provenance, Records, TransitionSpec
+from journeyman.config import RunConfig
+from journeyman.run_directory import RunDirectory
+from robot_env.contracts import DemonstratedRewardModel
+from robot_env.env import RobotEnv
+from robot_env.episodes import Episode, load_demonstrations
+from robot_env.task import Task
+
+# Parts of a task that decide what the numbers of a transition mean.
+_MEANING = ("action", "observation", "reward", "control_rate_hz")
+
+
+def demonstration_folder(config: RunConfig, run: RunDirectory | None, agent: str = "") -> Path | None:
+    """Where an agent's demonstrations are; None where it learns without, or there is no run yet to have them."""
+    if config.demonstrations.episodes == 0:
+        return None
+    if config.demonstrations.folder:
+        return Path(config.demonstrations.folder) / agent
+    return run.demonstrations / agent if run else None
+
+
+def read_demonstrations(
+    folder: Path | None, config: RunConfig, env: RobotEnv, spec: TransitionSpec
+) -> Records:
+    """All transitions of the demonstrations that the run uses, in order, with the rewards that the run pays.
+
+    Raises:
+        InputError: A file is damaged or belongs to another observation or action space.
+    """
+    if folder is None:
+        return np.zeros(0, spec.dtype)
+    records = episode_records(load_episodes(folder, config, env), spec)
+    model = env.reward_model
+    if isinstance(model, DemonstratedRewardModel):
+        # Copied out of the records, whose fields lie as torch does not take them.
+        following = {key: np.array(records[f"next_observation.{key}"]) for key in spec.observation_keys}
+        records["reward"] = model.pay(following, records["terminated"])
+    return records
+
+
+def load_episodes(folder: Path, config: RunConfig, env: RobotEnv) -> list[Episode]:
+    """The demonstrations that the run uses, in order.
+
+    Raises:
+        InputError: See `read_demonstrations`; also if there are too few.
+    """
+    images = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
+    episodes = load_demonstrations(folder, env.state_names, env.task.action.size, images)
+    wanted = config.demonstrations.episodes
+    if len(episodes) < wanted:
+        raise InputError(
+            f"{folder} holds {len(episodes)} demonstrations, but demonstrations.episodes is {wanted}: record more with "
+            f"journeyman collect, or set demonstrations.episodes={len(episodes)}."
+        )
+    for episode in episodes[:wanted]:
+        _refuse_other_meaning(folder, episode, config.task)
+    return episodes[:wanted]
+
+
+def _refuse_other_meaning(folder: Path, episode: Episode, task: Task) -> None:
+    """Same sizes are not enough: actions, states and rewards of a demonstration must mean what the task's do."""
+    ours, theirs = (json.loads(msgspec.json.encode(t)) for t in (task, episode.metadata.task))
+    for key in _MEANING:
+        if theirs.get(key) != ours[key]:
+            raise InputError(
+                f"Demonstrations in {folder} were recorded with task.{key} = {theirs.get(key)}, this run has "
+                f"{ours[key]}: record them again, or use the same task."
+            )
+
+
+def episode_records(episodes: Sequence[Episode], spec: TransitionSpec) -> Records:
+    """Episodes as transitions marked as demonstrations."""
+    parts = [np.zeros(0, spec.dtype)]
+    for number, episode in enumerate(episodes):
+        rows = np.zeros(len(episode.actions), spec.dtype)
+        for key in spec.observation_keys:
+            rows[f"observation.{key}"] = episode.observations[key][:-1]
+            rows[f"next_observation.{key}"] = episode.observations[key][1:]
+        rows["action"], rows["reward"] = episode.actions, episode.rewards
+        rows["terminated"], rows["truncated"] = episode.terminated, episode.truncated
+        rows["provenance"], rows["episode"] = Provenance.DEMONSTRATION, number
+        rows["step"] = np.arange(len(rows))
+        parts.append(rows)
+    return np.concatenate(parts)
