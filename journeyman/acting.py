@@ -35,7 +35,7 @@ def make_acting_env(
         InputError: The robot, the reward or the device cannot be used.
     """
     robot_env = make_env(config, run=run)
-    env = practise(robot_env, config)
+    env = practise(robot_env, config, run)
     if config.reset.trouble is not None:
         env = WatchedEnv(env, config.reset.trouble)
     teleoperator = make_teleoperator(config, robot_env)

@@ -109,20 +109,24 @@ class PracticeConfig(Config):
         tasks: By name; none for a run of one task that is reset.
         looks: How many observations are judged before a task is chosen: for a classifier that wants success in K of N
             frames, N. The arm rests meanwhile.
+        rearrange_after: After so many failed episodes in a row the arm picks the objects up and puts them down
+            elsewhere, as `reset=scripted` does; 0 never. Nothing happens where no object can be observed, or with
+            `reset=none`.
     """
 
     name: str = "none"
     factory: str | None = None
     tasks: dict[str, PracticeTaskConfig] = {}
     looks: int = 1
+    rearrange_after: int = 3
 
     def __post_init__(self) -> None:
         """Refuse names that are no folders, and blindness."""
         bad = [name for name in self.tasks if not re.fullmatch(r"\w{1,50}", name)]
-        if bad or self.looks < 1:
+        if bad or self.looks < 1 or self.rearrange_after < 0:
             raise ValueError(
-                f"practice.tasks {bad or list(self.tasks)} must be named by letters, digits and _, and practice.looks "
-                f"{self.looks} must be at least 1"
+                f"practice.tasks {bad or list(self.tasks)} must be named by letters, digits and _, practice.looks "
+                f"{self.looks} must be at least 1, and rearrange_after {self.rearrange_after} must not be negative"
             )
 
     @property

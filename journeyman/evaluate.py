@@ -78,7 +78,7 @@ def evaluate_newest(
     if not config.robot.simulated_time:
         prefer_control_loop()
     results = evaluate_agents(
-        practise(env, config),
+        practise(env, config, directory),
         policies,
         spec,
         episodes=config.evaluation.episodes,

@@ -7,6 +7,9 @@ import gymnasium
 
 from agent.config import InputError
 from journeyman.config import RunConfig
+from journeyman.help import make_file_operator
+from journeyman.resets import make_rearranging
+from journeyman.run_directory import RunDirectory
 from journeyman.wiring import load_factory, make_reward
 from robot_env.contracts import RewardModel
 from robot_env.env import RobotEnv
@@ -14,8 +17,13 @@ from robot_env.practice import PracticeEnv, PracticeTask, StayReset, TaskGraph
 from robot_env.resets.operator import Operator
 
 
-def practise(env: RobotEnv, config: RunConfig) -> gymnasium.Env[Any, Any]:
+def practise(env: RobotEnv, config: RunConfig, run: RunDirectory | None = None) -> gymnasium.Env[Any, Any]:
     """The environment of a run with several tasks, or `env` itself where there is only one.
+
+    Args:
+        env: The robot.
+        config: Of the run.
+        run: Where a question to a person is put down.
 
     Raises:
         InputError: The graph, or the reward of a task, cannot be used.
@@ -38,7 +46,13 @@ def practise(env: RobotEnv, config: RunConfig) -> gymnasium.Env[Any, Any]:
         rewards[name] = make_reward(env, task.reward, f"practice.tasks.{name}.reward")
         if name in known:
             truths[name] = known[name]
-    return PracticeEnv(env, rewards, truths, graph, practice.looks)
+    rearrange = None
+    if practice.rearrange_after and config.reset.factory is not None:
+        operator = make_file_operator(run.path if run else None, config.actor.name)
+        rearrange = make_rearranging(env, config.reset.config, operator)
+    return PracticeEnv(
+        env, rewards, truths, graph, practice.looks, rearrange, max(1, practice.rearrange_after)
+    )
 
 
 def make_stay(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> StayReset:

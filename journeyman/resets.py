@@ -81,16 +81,31 @@ def make_arm(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> Re
         InputError: See `make_scripted`.
     """
     chosen, scripted = _read(env, config)
-    alone = msgspec.structs.replace(scripted, objects={})
+    return _for_practice(env, chosen, msgspec.structs.replace(scripted, objects={}), operator)
+
+
+def make_rearranging(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> ResetChain | None:
+    """As `make_scripted`, whatever is done already; None where no object can be put back.
+
+    Raises:
+        InputError: See `make_scripted`.
+    """
+    chosen, scripted = _read(env, config)
+    return _for_practice(env, chosen, scripted, operator) if scripted.objects else None
+
+
+def _for_practice(
+    env: RobotEnv, chosen: ChainConfig, scripted: ScriptedResetConfig, operator: Operator
+) -> ResetChain:
     # Whether a task is done already is for the graph of tasks to see.
     chosen = msgspec.structs.replace(
         chosen, verification=msgspec.structs.replace(chosen.verification, reward=False)
     )
     links = [
-        Link("arm", _scripted(env, alone), chosen.budget_s),
-        Link("retreat", _scripted(env, alone, retreat_first=True), chosen.budget_s),
+        Link("arm", _scripted(env, scripted), chosen.budget_s),
+        Link("retreat", _scripted(env, scripted, retreat_first=True), chosen.budget_s),
     ]
-    return ResetChain(env.robot, links, _verifier(env, chosen, alone), HumanHelp(env.robot, operator))
+    return ResetChain(env.robot, links, _verifier(env, chosen, scripted), HumanHelp(env.robot, operator))
 
 
 def make_operator(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> ResetChain:

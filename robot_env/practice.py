@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import Config, InputError
-from robot_env.contracts import KeepGoing, Observation, ResetResult, RestartedRewardModel, RewardModel, always
+from robot_env.contracts import (
+    KeepGoing,
+    Observation,
+    ResetPolicy,
+    ResetResult,
+    RestartedRewardModel,
+    RewardModel,
+    always,
+)
 from robot_env.env import RobotEnv
 from robot_env.robot import Robot, RobotError
 
@@ -99,7 +107,8 @@ class StayReset:
 class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
     """Each episode is one of several tasks, the one that the graph chooses for what is seen at its start.
 
-    `info` of a reset: `agent`, the name of the task, whose own agent is to act; `achieved`, what was seen.
+    `info` of a reset: `agent`, the name of the task, whose own agent is to act; `achieved`, what was seen;
+    `rearranged`, whether the scene was, because episodes had failed.
 
     Args:
         env: The robot. Its reward model is replaced at every reset.
@@ -108,6 +117,9 @@ class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         graph: Of the same tasks.
         looks: How many observations a judgement is made from: more than one for a reward model that wants to see
             success in several frames. The arm rests meanwhile.
+        rearrange: Resets in place of the environment's own policy after failures in a row: a scene in which a task
+            fails again and again would otherwise stay for ever.
+        failures: So many.
     """
 
     def __init__(
@@ -117,6 +129,8 @@ class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         truths: Mapping[str, RewardModel],
         graph: TaskGraph,
         looks: int = 1,
+        rearrange: ResetPolicy | None = None,
+        failures: int = 1,
     ) -> None:
         super().__init__(env)
         self.robot_env = env
@@ -124,6 +138,9 @@ class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         self._truths = dict(truths)
         self._graph = graph
         self._looks = looks
+        self._rearrange = rearrange
+        self._most_failures = failures
+        self._failures = 0
         self._before: str | None = None
 
     def reset(
@@ -134,7 +151,15 @@ class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         Raises:
             RobotError: No task can be begun from here.
         """
-        observation, info = self.env.reset(seed=seed, options=options)
+        env, usual = self.robot_env, self.robot_env.reset_policy
+        rearranges = self._rearrange is not None and self._failures >= self._most_failures
+        if self._rearrange is not None and rearranges:
+            env.reset_policy = self._rearrange
+        try:
+            observation, info = self.env.reset(seed=seed, options=options)
+        finally:
+            env.reset_policy = usual
+        self._failures = 0 if rearranges else self._failures
         achieved, observation = self._look(observation)
         name = self._graph.choose(self._before, achieved)
         if name is None:
@@ -144,11 +169,17 @@ class PracticeEnv(gymnasium.Wrapper[Observation, Action, Observation, Action]):
                 "scene by hand, or add a task to practice.tasks that leads on from here."
             )
         self._before = name
-        env = self.robot_env
         env.reward_model, env.truth = self._rewards[name], self._truths.get(name)
         for model in (env.reward_model, env.truth):
             _restart(model)
-        return observation, {**info, "agent": name, "achieved": achieved}
+        return observation, {**info, "agent": name, "achieved": achieved, "rearranged": rearranges}
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Do one control period; see `RobotEnv`."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if terminated or truncated:
+            self._failures = 0 if terminated else self._failures + 1
+        return observation, float(reward), terminated, truncated, info
 
     def _look(self, observation: Observation) -> tuple[dict[str, bool], Observation]:
         """Which tasks are seen to be done, and what was seen last."""

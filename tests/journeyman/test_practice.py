@@ -107,6 +107,7 @@ def test_by_default_an_episode_begins_with_what_the_arm_does_alone(reset, expect
         ([*PAIR, "practice.factory=os.getcwd"], r"practice.factory 'os.getcwd' cannot be called"),
         ([*PAIR, "practice.tasks.back.reward.factory=os.nothing"], r"os.nothing"),
         ([*PAIR, "practice.looks=0"], r"practice.looks 0 must be at least 1"),
+        ([*PAIR, "practice.rearrange_after=-1"], r"rearrange_after -1 must not be negative"),
         ([*PAIR, "practice.tasks={a-b: {next: [a-b]}}"], r"'a-b'.* must be named by letters"),
         ([*PAIR, "practice.task=3"], r"no key 'practice.task'.*Did you mean 'tasks'"),
         ([*PAIR, "reset=none", "reset.config.speed=1"], r"reset=none: leave it out"),
@@ -116,6 +117,26 @@ def test_by_default_an_episode_begins_with_what_the_arm_does_alone(reset, expect
 def test_what_cannot_be_practised_is_refused_in_a_sentence(overrides, message):
     with pytest.raises((InputError, InputErrorOfAgent), match=message):
         check(compose(overrides))
+
+
+@pytest.mark.slow
+def test_a_scene_in_which_nothing_succeeds_is_rearranged_by_the_arm(no_state_writes):
+    config = compose([*PAIR, "task.episode_length_s=0.5", "practice.rearrange_after=2"])
+    env = make_env(config)
+    practice = practise(env, config)
+    cube_m = []
+    no_state_writes()
+    for seed in range(6):
+        _, info = practice.reset(seed=seed)
+        assert info["agent"] == "there"
+        assert all(attempt.success for attempt in info["reset_attempts"])
+        cube_m.append(env.scene.cube_m.copy())
+        done = False
+        while not done:
+            *_, terminated, truncated, _ = practice.step(np.array([0.0, 0.0, 0.0, 1.0], np.float32))
+            done = terminated or truncated
+    moved = [float(np.linalg.norm(b - a)) > 0.002 for a, b in zip(cube_m, cube_m[1:], strict=False)]
+    assert moved == [False, True, False, True, False]
 
 
 def test_a_task_may_have_a_reward_of_its_own_beside_the_truth(monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controllers.config import InputError
-from robot_env.contracts import Reward
+from robot_env.contracts import ResetResult, Reward
 from robot_env.practice import PracticeEnv, PracticeTask, StayReset, TaskGraph
 from robot_env.robot import RobotError, RobotUnavailableError
 
@@ -140,6 +140,42 @@ def test_the_arm_is_where_the_last_episode_left_it_and_holds_the_same_orientatio
         np.testing.assert_allclose(fake_env.state.ee_position_m, position_m)
         env.step(np.zeros(4, np.float32))
         np.testing.assert_allclose(fake_env.robot.sent[-1].ee_quaternion_xyzw, straight, atol=1e-9)
+
+
+class Rearranges:
+    """Counts how often it is asked to."""
+
+    def __init__(self, robot):
+        self.robot, self.count = robot, 0
+
+    def reset(self, rng, keep_going):
+        self.robot.observe()
+        self.count += 1
+        return ResetResult(True)
+
+
+def test_after_failures_in_a_row_the_arm_rearranges_the_scene(fake_env):
+    fake_env.reset_policy = usual = StayReset(fake_env.robot)
+    there, rearrange = Judge(), Rearranges(fake_env.robot)
+    graph = TaskGraph({"there": PracticeTask(("there",))})
+    env = PracticeEnv(fake_env, {"there": there}, {}, graph, rearrange=rearrange, failures=2)
+
+    def episode(success=False):
+        _, info = env.reset(seed=0)
+        done = False
+        while not done:
+            there.done = success
+            *_, terminated, truncated, _ = env.step(np.zeros(4, np.float32))
+            done = terminated or truncated
+        there.done = False
+        return info["rearranged"]
+
+    assert [episode() for _ in range(6)] == [False, False, True, False, True, False]
+    assert rearrange.count == 2
+    assert fake_env.reset_policy is usual
+    episode(success=True)
+    # Success ends the row.
+    assert [episode(), episode(), episode()] == [False, False, True]
 
 
 def test_a_classifier_that_wants_several_frames_is_shown_them_before_a_task_is_chosen(fake_env):
