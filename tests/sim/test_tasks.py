@@ -103,7 +103,8 @@ def test_an_episode_does_not_depend_on_those_before(task: str) -> None:
 def test_the_expert_succeeds(twin_env, expert_successes, task: str, noise: float) -> None:
     steps = expert_successes(twin_env(task), 15, noise)
     assert len(steps) == 15
-    assert np.mean(steps) < 30
+    # In three fifths of the time that a policy has: 30 steps of the 50 that most tasks last.
+    assert np.mean(steps) < 0.6 * twin_env(task).task.episode_steps
 
 
 @pytest.mark.slow
