@@ -67,11 +67,7 @@ def make_scripted(env: RobotEnv, config: Mapping[str, Any], operator: Operator) 
         InputError: The configuration does not fit, or says less than is needed.
     """
     chosen, scripted = _read(env, config)
-    links = [
-        Link("scripted", _scripted(env, scripted), chosen.budget_s),
-        Link("retreat", _scripted(env, scripted, retreat_first=True), chosen.budget_s),
-    ]
-    return ResetChain(env.robot, links, _verifier(env, chosen, scripted), HumanHelp(env.robot, operator))
+    return _by_arm(env, "scripted", chosen, scripted, operator)
 
 
 def make_arm(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> ResetChain:
@@ -81,7 +77,8 @@ def make_arm(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> Re
         InputError: See `make_scripted`.
     """
     chosen, scripted = _read(env, config)
-    return _for_practice(env, chosen, msgspec.structs.replace(scripted, objects={}), operator)
+    alone = msgspec.structs.replace(scripted, objects={})
+    return _by_arm(env, "arm", _whatever_is_done(chosen), alone, operator)
 
 
 def make_rearranging(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> ResetChain | None:
@@ -91,21 +88,9 @@ def make_rearranging(env: RobotEnv, config: Mapping[str, Any], operator: Operato
         InputError: See `make_scripted`.
     """
     chosen, scripted = _read(env, config)
-    return _for_practice(env, chosen, scripted, operator) if scripted.objects else None
-
-
-def _for_practice(
-    env: RobotEnv, chosen: ChainConfig, scripted: ScriptedResetConfig, operator: Operator
-) -> ResetChain:
-    # Whether a task is done already is for the graph of tasks to see.
-    chosen = msgspec.structs.replace(
-        chosen, verification=msgspec.structs.replace(chosen.verification, reward=False)
-    )
-    links = [
-        Link("arm", _scripted(env, scripted), chosen.budget_s),
-        Link("retreat", _scripted(env, scripted, retreat_first=True), chosen.budget_s),
-    ]
-    return ResetChain(env.robot, links, _verifier(env, chosen, scripted), HumanHelp(env.robot, operator))
+    if not scripted.objects:
+        return None
+    return _by_arm(env, "scripted", _whatever_is_done(chosen), scripted, operator)
 
 
 def make_operator(env: RobotEnv, config: Mapping[str, Any], operator: Operator) -> ResetChain:
@@ -119,6 +104,24 @@ def make_operator(env: RobotEnv, config: Mapping[str, Any], operator: Operator) 
     links = [Link("arm", _scripted(env, arm_alone), chosen.budget_s)]
     human = HumanHelp(env.robot, operator)
     return ResetChain(env.robot, links, _verifier(env, chosen, scripted), human, ask_always=True)
+
+
+def _by_arm(
+    env: RobotEnv, name: str, chosen: ChainConfig, scripted: ScriptedResetConfig, operator: Operator
+) -> ResetChain:
+    """What the arm does, the same after a retreat, a person."""
+    links = [
+        Link(name, _scripted(env, scripted), chosen.budget_s),
+        Link("retreat", _scripted(env, scripted, retreat_first=True), chosen.budget_s),
+    ]
+    return ResetChain(env.robot, links, _verifier(env, chosen, scripted), HumanHelp(env.robot, operator))
+
+
+def _whatever_is_done(chosen: ChainConfig) -> ChainConfig:
+    """Of several tasks one is done at most times; which can begin, the graph of tasks sees."""
+    return msgspec.structs.replace(
+        chosen, verification=msgspec.structs.replace(chosen.verification, reward=False)
+    )
 
 
 def _scripted(env: RobotEnv, config: ScriptedResetConfig, retreat_first: bool = False) -> ScriptedReset:

@@ -13,6 +13,7 @@ from controllers.config import Config
 from controllers.ik import InverseKinematics, UnreachableError
 from controllers.rotations import from_rotation_vector
 from robot_env.contracts import KeepGoing, Observation, ResetResult, Reward, always
+from robot_env.resets.region import Region
 from robot_env.task import RewardConfig, Task
 from sim.twin import MAX_GRIPPER_WIDTH_M, TOOL_CENTRE_POINT, Twin
 from sim.twin_robot import TwinRobot
@@ -31,29 +32,6 @@ _PLACES = int(
     | mujoco.mjtState.mjSTATE_MOCAP_POS
     | mujoco.mjtState.mjSTATE_MOCAP_QUAT
 )
-
-
-class Box(Config):
-    """Where something starts, uniformly, in the base frame.
-
-    Attributes:
-        min_m: Lower corner.
-        max_m: Upper corner.
-    """
-
-    min_m: tuple[float, ...]
-    max_m: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        """Refuse a box without a point in it."""
-        if len(self.min_m) != len(self.max_m) or any(
-            low > high for low, high in zip(self.min_m, self.max_m, strict=True)
-        ):
-            raise ValueError(f"box min_m {self.min_m} must not lie above max_m {self.max_m}")
-
-    def sample(self, rng: np.random.Generator) -> Array:
-        """A point of the box."""
-        return rng.uniform(self.min_m, self.max_m)
 
 
 class Expert(Protocol):
@@ -186,7 +164,7 @@ class TwinScene(ABC):
             self._noise = np.random.default_rng(rng.integers(2**63))
 
     def _start_arm(
-        self, rng: np.random.Generator, box: Box, gripper_width_m: float = MAX_GRIPPER_WIDTH_M
+        self, rng: np.random.Generator, box: Region, gripper_width_m: float = MAX_GRIPPER_WIDTH_M
     ) -> None:
         """Reset the twin with the tool centre point somewhere in `box`, gripper pointing down."""
         posture = np.array(self.twin.config.impedance.posture_rad)

@@ -4,9 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import Config
+from robot_env.resets.region import Region
 from robot_env.task import Task
 from sim.cube_scene import CLOSED, REST_HEIGHT_M, CubeScene, Grasp, move
-from sim.scene import MODELS, Box, Expert, closeness, yaw_quaternion
+from sim.scene import MODELS, Expert, closeness, yaw_quaternion
 from sim.twin import Twin
 from sim.twin_robot import TwinRobot
 
@@ -23,8 +24,8 @@ class LiftCubeConfig(Config):
         lift_m: How far the cube must be above the table top on which it lay.
     """
 
-    start: Box
-    cube: Box
+    start: Region
+    cube: Region
     max_yaw_rad: float = 0.4
     lift_m: float = 0.1
 

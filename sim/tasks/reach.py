@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controllers.config import Config
+from robot_env.resets.region import Region
 from robot_env.task import Task
-from sim.scene import MODELS, UPRIGHT, Box, Expert, TwinScene, closeness
+from sim.scene import MODELS, UPRIGHT, Expert, TwinScene, closeness
 from sim.twin import Twin
 from sim.twin_robot import TwinRobot
 
@@ -23,8 +24,8 @@ class ReachConfig(Config):
         tolerance_m: The goal is reached within this distance.
     """
 
-    start: Box
-    goal: Box
+    start: Region
+    goal: Region
     tolerance_m: float = 0.02
 
 

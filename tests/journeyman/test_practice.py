@@ -1,5 +1,6 @@
 """Practice without resets as a run: agents, folders, rewards, and a whole run that nobody writes the state of."""
 
+import itertools
 import json
 import threading
 
@@ -135,7 +136,7 @@ def test_a_scene_in_which_nothing_succeeds_is_rearranged_by_the_arm(no_state_wri
         while not done:
             *_, terminated, truncated, _ = practice.step(np.array([0.0, 0.0, 0.0, 1.0], np.float32))
             done = terminated or truncated
-    moved = [float(np.linalg.norm(b - a)) > 0.002 for a, b in zip(cube_m, cube_m[1:], strict=False)]
+    moved = [float(np.linalg.norm(b - a)) > 0.002 for a, b in itertools.pairwise(cube_m)]
     assert moved == [False, True, False, True, False]
 
 
