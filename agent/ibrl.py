@@ -1,7 +1,9 @@
 """IBRL: a clone of the demonstrations beside the policy; what the critics prefer is done (arXiv:2311.02198).
 
 A policy that only *begins* as a clone forgets it as soon as it follows critics that have seen little but success.
-This clone stays: it acts, and counts in the targets, until the critics value what the policy does above it.
+This clone stays: it acts, and counts in the targets, until the critics value what the policy does above it. With an
+`edit_scale` the policy only edits what the clone does, as in EXPO (arXiv:2507.07986): then critics that overrate what
+nobody has tried cannot lead it far away.
 """
 
 from collections.abc import Mapping
@@ -11,25 +13,32 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import InputError
-from agent.networks import CriticEnsemble
+from agent.networks import CriticEnsemble, GaussianActor
 from agent.sac import SAC, SACConfig, SACPolicy, count_actions
 from agent.tensors import Tensors, above, below, detached
 from agent.transition import Observation, TransitionSpec
 
 
 class IBRLConfig(SACConfig):
-    """As SAC's, with a clone of the demonstrations that acts alone until the critics know how good it is."""
+    """As SAC's, with a clone of the demonstrations that acts alone until the critics know how good it is.
+
+    Attributes:
+        edit_scale: The policy's action is the clone's, changed by up to this in each entry; None lets it be any.
+    """
 
     warm_start_updates: int = 3000
     actor_delay: int = 1000
+    edit_scale: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse to go without the clone."""
         super().__post_init__()
+        if self.edit_scale is not None and not 0.0 < self.edit_scale <= 2.0:
+            raise ValueError(f"edit_scale {self.edit_scale} must lie in (0, 2], or be null")
         if self.warm_start_updates < 1:
             raise ValueError(
                 f"warm_start_updates {self.warm_start_updates} must be at least 1: the clone is made by them"
@@ -43,6 +52,7 @@ class IBRLPolicy(SACPolicy):
         super().__init__(config, spec, seed)
         self.clone = deepcopy(self.actor)
         self._alone = True
+        self._edit_scale = config.edit_scale
         inputs = self.encoder.size + count_actions(spec)
         self.critic = CriticEnsemble(config.critics, inputs, config.hidden_sizes, config.layer_norm)
 
@@ -50,19 +60,20 @@ class IBRLPolicy(SACPolicy):
     def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
         """What clone or policy would do: the one that the critics value more, on average."""
         features = self.encoder({key: torch.from_numpy(observation[key])[None] for key in self._keys})
-        nets = (self.clone,) if self._alone else (self.clone, self.actor)
-        raw = []
-        for net in nets:
-            mean, log_std = net(features)
-            # The clone explores as long as it is alone: then the critics see what is beside its path.
-            explores = not deterministic and net is nets[-1]
-            noise = torch.randn(self._shape, generator=self._generator) if explores else 0.0
-            raw.append(mean + log_std.exp() * noise)
-        actions = torch.cat(raw).tanh()
+        # The clone explores as long as it is alone: then the critics see what is beside its path.
+        cloned = self._choose(self.clone, features, deterministic or not self._alone)
         if self._alone:
-            return actions[0].numpy()
+            return cloned[0].numpy()
+        proposed = edited(cloned, self._choose(self.actor, features, deterministic), self._edit_scale)
+        actions = torch.cat([cloned, proposed])
         values = self.critic(features.expand(2, -1), actions).mean(0)
         return actions[int(values.argmax())].numpy()
+
+    def _choose(self, net: GaussianActor, features: Tensor, deterministic: bool) -> Tensor:
+        mean, log_std = net(features)
+        if not deterministic:
+            mean = mean + log_std.exp() * torch.randn(self._shape, generator=self._generator)
+        return mean.tanh()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over the learner's networks."""
@@ -81,6 +92,7 @@ class IBRL(SAC):
 
     Config = IBRLConfig
     Policy = IBRLPolicy
+    config: IBRLConfig
 
     def __init__(self, config: IBRLConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         if spec.image_keys:
@@ -97,6 +109,13 @@ class IBRL(SAC):
         self.clone.load_state_dict(self.actor.state_dict())
         return metrics
 
+    def update(self, batch: Batch) -> dict[str, float]:
+        """See `SAC.update`; a policy that edits begins by changing nothing."""
+        if self._calls == 0 and self.config.edit_scale is not None:
+            for parameter in self.actor.mean.parameters():
+                nn.init.zeros_(parameter)
+        return super().update(batch)
+
     def policy_weights(self) -> Tensors:
         """Clone, policy and critics, on the CPU."""
         chooser = above("clone.", self.clone.state_dict()) | above("critic.", self.critic.state_dict())
@@ -112,8 +131,17 @@ class IBRL(SAC):
         super().load_state_dict(state)
         self.clone.load_state_dict(below("clone.", state))
 
+    def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        action, log_density = super()._sample(features, noise)
+        return edited(self.clone(features)[0].tanh(), action, self.config.edit_scale), log_density
+
     def _next_value(self, features: Tensor, noise: Tensor, subset: Tensor) -> Tensor:
         """The better of what policy and clone would do, by the target critics (IBRL, equation 3)."""
         cloned = self.clone(features)[0].tanh()
         value = self.target_critic(features, cloned, subset).min(0).values
         return torch.maximum(super()._next_value(features, noise, subset), value)
+
+
+def edited(cloned: Tensor, action: Tensor, scale: float | None) -> Tensor:
+    """What a policy does that says `action`: that, or the clone's action changed by up to `scale`; shape (B, A)."""
+    return action if scale is None else (cloned + scale * action).clamp(-1.0, 1.0)

@@ -323,9 +323,13 @@ class SAC:
             -1
         ).sum(), values.detach().mean()
 
+    def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What the policy does for standard normal noise, shape (B, A), and the log-density, shape (B,)."""
+        return self.actor.sample(features, noise)
+
     def _next_value(self, features: Tensor, noise: Tensor, subset: Tensor) -> Tensor:
         """What the policy makes of the next observations, by the target critics, shape (B,)."""
-        action, log_density = self.actor.sample(features, noise)
+        action, log_density = self._sample(features, noise)
         value = self.target_critic(features, action, subset).min(0).values
         if self.config.entropy_backup:
             value = value - self.log_temperature.exp() * log_density
@@ -333,7 +337,7 @@ class SAC:
 
     def _actor_loss_eager(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""
-        action, log_density = self.actor.sample(features, noise)
+        action, log_density = self._sample(features, noise)
         values = self.critic(features, action)
         value = values.mean(0) if self.config.actor_objective == "mean" else values.min(0).values
         loss = (self.log_temperature.detach().exp() * log_density - value).mean()

@@ -66,6 +66,36 @@ def test_the_clone_acts_alone_until_the_critics_have_learned(spec, make_batch):
     assert acted == [-0.5, -0.5, -0.5, 0.5]
 
 
+def test_an_editing_policy_stays_near_the_clone(spec):
+    policy = IBRLPolicy(IBRLConfig(**SMALL, edit_scale=0.2), spec, 0)
+    constant(policy.actor, 0.99)
+    constant(policy.clone, -0.5)
+    policy.critic = Prefers(1.0)
+    policy._alone = False
+    action = policy.act({"state": np.zeros(5, np.float32)}, deterministic=True)
+    np.testing.assert_allclose(action, -0.5 + 0.2 * 0.99, atol=1e-2)
+    constant(policy.clone, 0.95)
+    assert policy.act({"state": np.zeros(5, np.float32)}, deterministic=True).max() <= 1.0
+
+
+def test_an_editing_policy_begins_by_changing_nothing_and_learns_from_what_it_really_does(spec, make_batch):
+    ibrl = make(spec, edit_scale=0.2, actor_learning_rate=1e-12)
+    ibrl.imitate(make_batch(8))
+    ibrl.update(make_batch(16))
+    state = make_batch(8)["observation.state"]
+    cloned = ibrl.clone(state)[0].tanh()
+    actions, _ = ibrl._sample(state, torch.zeros(8, 2))
+    torch.testing.assert_close(actions, cloned, atol=1e-5, rtol=0)
+    farthest, _ = ibrl._sample(state, torch.full((8, 2), 1e6))
+    assert float((farthest - cloned).abs().max()) <= 0.2 + 1e-6
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 3.0, float("nan")])
+def test_edits_of_no_size_are_refused(scale):
+    with pytest.raises(ValueError, match="edit_scale"):
+        IBRLConfig(edit_scale=scale)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_targets_bootstrap_from_the_better_of_the_two(spec, sign):
     ibrl = make(spec)
