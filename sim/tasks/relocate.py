@@ -31,14 +31,14 @@ class RelocateConfig(Config):
         start: Tool centre points to start from.
         cube: Positions of the cube in the left bin, x and y.
         max_yaw_rad: The cube is turned about the vertical by up to this.
-        clearance_m: The cube counts as put down only once the tool centre point is this far from it, so that the arm
-            does not begin what comes next with its fingers around the cube.
+        clearance_m: The cube counts as put down only once the tool centre point is this far from it. To withdraw is
+            best left to the reset: critics that saw every success end with an arm that rises take rising for success.
     """
 
     start: Region
     cube: Region
     max_yaw_rad: float = 0.4
-    clearance_m: float = 0.07
+    clearance_m: float = 0.0
 
 
 class Relocate(CubeScene):
@@ -61,7 +61,7 @@ class Relocate(CubeScene):
         return self.achieved(self.goal)
 
     def achieved(self, goal: str) -> bool:
-        """Whether the cube lies still on the floor of the goal's bin, and the gripper has withdrawn."""
+        """Whether the cube lies still on the floor of the goal's bin, the gripper withdrawn if that is wanted."""
         return (
             self.lies_in(goal)
             and self.speed_m_s() < _STILL_M_S

@@ -1,12 +1,13 @@
 """Two bins: what counts as moved, and that the cube never leaves where the arm can fetch it."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from controllers.config import InputError
 from robot_env.practice import PracticeEnv, PracticeTask, StayReset, TaskGraph
 from sim.practice import make_rewards
-from sim.registration import make_env
+from sim.registration import load, make_env
 from sim.tasks.relocate import BACK, THERE
 
 UPRIGHT = np.array([0.0, 0.0, 0.0, 1.0])
@@ -25,7 +26,7 @@ def put_cube(scene, position_m, quaternion_xyzw=UPRIGHT):
     scene.twin.refresh()
 
 
-def test_the_cube_has_to_lie_in_the_bin_with_the_gripper_gone(relocate):
+def test_the_cube_has_to_lie_still_in_the_bin(relocate):
     scene = relocate.scene
     put_cube(scene, LEFT_M)
     assert (scene.achieved(BACK), scene.achieved(THERE)) == (True, False)
@@ -35,15 +36,23 @@ def test_the_cube_has_to_lie_in_the_bin_with_the_gripper_gone(relocate):
     assert scene.success()
     scene.twin.data.joint("cube").qvel[0] = 0.1
     assert not scene.success(), "it still moves"
-    tool = scene.robot.observe().ee_position_m
-    put_cube(scene, (*tool[:2], 0.02))
-    scene.twin.data.site("tool_centre_point").xpos[:] = (*tool[:2], 0.06)
-    assert not scene.achieved(BACK), "the gripper is around it"
     put_cube(scene, (0.5, -0.12, 0.06))
     assert not scene.achieved(THERE), "it is in the air"
     put_cube(scene, (0.5, 0.0, 0.08))
     assert not scene.achieved(THERE)
     assert not scene.achieved(BACK), "over the ridge it is nowhere"
+
+
+def test_where_it_is_wanted_the_gripper_has_to_withdraw():
+    task = load("relocate")
+    env = make_env(msgspec.structs.replace(task, scene_config={**task.scene_config, "clearance_m": 0.07}))
+    env.reset(seed=0)
+    scene = env.scene
+    tool = scene.twin.data.site("tool_centre_point").xpos
+    put_cube(scene, LEFT_M)
+    for height_m, achieved in ((0.05, False), (0.1, True)):
+        tool[:] = (LEFT_M[0], LEFT_M[1], height_m)
+        assert scene.achieved(BACK) == achieved
 
 
 def test_wherever_it_falls_it_slides_to_a_floor_where_the_gripper_reaches_it(relocate):
