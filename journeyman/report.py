@@ -238,8 +238,9 @@ def _plot_evaluations(
     steps = [p.environment_steps for p in points]
     low, high = [100 * p.success_low for p in points], [100 * p.success_high for p in points]
     axes.fill_between(steps, low, high, alpha=0.2, linewidth=0, color=colour)
-    whose = f" of {agent}" if agent else ""
-    label = f"success of deterministic evaluation{whose}, 95 % interval"
+    # Short where there are several, which stand beside each other.
+    what = f"evaluation of {agent}" if agent else "success of deterministic evaluation"
+    label = f"{what}, 95 % interval"
     axes.plot(steps, [100 * p.success_rate for p in points], marker="o", color=colour, label=label)
 
 
