@@ -162,6 +162,11 @@ class Actor:
         self._next_evaluation = 0
 
     @property
+    def clients(self) -> ClientGroup:
+        """The ways to the learners."""
+        return self._client
+
+    @property
     def name(self) -> str:
         """Unique among the actors of a learner."""
         return self._config.name

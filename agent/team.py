@@ -69,9 +69,8 @@ class LearnerTeam:
             for learner in self._learners:
                 if learner.name not in self.resting:
                     learner.end()
-        if self._is_complete():
-            for learner in self._learners:
-                learner.server.stop_actors("the run is complete")
+                elif self._is_complete():  # The others tell their actors at their end.
+                    learner.server.stop_actors("the run is complete")
         return self._is_complete()
 
     def collect(self) -> None:

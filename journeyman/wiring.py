@@ -361,7 +361,7 @@ def make_actor(
         fault=RobotUnavailableError,
         observer=observer,
     )
-    return actor, ClientGroup({name: agent.client for name, agent in agents.items()})
+    return actor, actor.clients
 
 
 def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path, address: str) -> Agent:
