@@ -1,6 +1,7 @@
 """The topics of the twin's arm, gripper and scene. Belongs to the thread of the physics."""
 
 from array import array
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -46,18 +47,25 @@ class ArmTopics:
         node: Publishes and subscribes.
         description: Names of topics, joints and frames.
         world: The twin.
+        heard: Called for every command that moves the arm.
 
     Attributes:
         stopped: Whether an emergency stop holds the arm.
     """
 
-    def __init__(self, node: Any, description: RobotDescription, world: TwinWorld) -> None:
+    def __init__(
+        self,
+        node: Any,
+        description: RobotDescription,
+        world: TwinWorld,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
         state, gripper = description.state, description.gripper
         if state.pose is None or state.twist is None or state.wrench is None or gripper is None:
             raise InputError(
                 f"Robot {description.name!r} cannot be the twin, which needs pose, twist, wrench and gripper."
             )
-        self._world, self._twin = world, world.twin
+        self._world, self._twin, self._heard = world, world.twin, heard
         self._logger = node.get_logger()
         self._frame, self._joint_names = description.base_frame, description.joint_names
         self._finger_names = gripper.joint_names
@@ -101,13 +109,16 @@ class ArmTopics:
             return
         try:
             for pose in self._pose_commands.take():
+                self._heard()
                 position_m, quaternion = pose_of(pose.message, self._frame)
                 self._follow(PoseCommand(0.0, position_m, quaternion, self._width_m), position_m, quaternion)
             for joint in self._joint_commands.take():
+                self._heard()
                 wanted = joints_of(joint.message, self._joint_names)
                 if wanted is not None:
                     self._follow(JointCommand(0.0, wanted.position_rad, self._width_m), wanted.position_rad)
             for torque in self._torque_commands.take():
+                self._heard()
                 self._follow_torque(np.array(torque.message.data, np.float64))
             for finger in self._finger_commands.take():
                 self._grip(finger.message)
@@ -137,6 +148,10 @@ class ArmTopics:
         for name, (position_m, quaternion) in self._world.scene.poses().items():
             self._objects[name].publish(pose_stamped(stamp_ns, frame, position_m, quaternion))
         self._success.publish(Bool(data=bool(self._world.scene.success())))
+        self.publish_clock()
+
+    def publish_clock(self) -> None:
+        """The simulated time, where that is whose time counts."""
         if self._clock is not None:
             self._clock.publish(Clock(clock=to_time(self._world.time_ns())))
 

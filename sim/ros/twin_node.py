@@ -12,6 +12,7 @@ from robot_env.realtime import prefer_control_loop
 from robot_env.ros.description import load_description
 from robot_env.ros.node_parameters import declare, number
 from robot_env.ros.runtime import Runtime
+from sim.ros.lockstep import Lockstep
 from sim.ros.world import RATE_FACTORS, TwinWorld, find_task
 
 _PARAMETERS = {
@@ -46,7 +47,10 @@ class TwinNode:
         description = load_description(values["arm"])
         rate_factor = number(node, "rate_factor", *RATE_FACTORS)
         self.world = TwinWorld(find_task(values["task"]), rate_factor, values["publish_clock"])
-        self._arm = ArmTopics(node, description, self.world)
+        self._lockstep = Lockstep(
+            lambda: self.world.time_ns() * 1e-9, self._look, lambda: self._arm.publish_clock()
+        )
+        self._arm = ArmTopics(node, description, self.world, self._lockstep.heard)
         self._cameras = CameraTopics(node, description.cameras, self.world) if values["cameras"] else None
         node.create_service(Trigger, "~/reset", lambda _, answer: self._answer(answer, self._reset))
         node.create_service(Trigger, "~/recover", lambda _, answer: self._answer(answer, self._recover))
@@ -61,6 +65,8 @@ class TwinNode:
             is_slow_tick = number % SLOW_EVERY == 0
             self.world.grant_wishes()
             self._arm.take_commands(is_slow_tick)
+            if self.world.simulated_time:
+                self._lockstep.wait(stop.is_set)
             self._arm.publish(is_slow_tick)
             if self._cameras is not None:
                 self._cameras.tick()
@@ -72,6 +78,12 @@ class TwinNode:
             self._node.get_logger().warning(
                 f"This machine was too slow for {self.world.dropped_s:.1f} s of simulated time, which were left out."
             )
+
+    def _look(self) -> None:
+        """What must go on while time stands still."""
+        self._runtime.raise_if_dead()
+        self.world.grant_wishes()
+        self._arm.take_commands(True)
 
     def _answer(self, answer: Any, act: Any) -> Any:
         answer.message = self.world.wish(act)
