@@ -73,19 +73,19 @@ class KeepsFeatures(Protocol):
 
 
 @runtime_checkable
-class WarmStarts(Protocol):
-    """An algorithm that may imitate demonstrations before its policy is published for the first time.
+class LearnsOffline(Protocol):
+    """An algorithm that may learn from recorded data before its policy is published for the first time.
 
     One that learns from nothing else, and needs no environment steps, does all its learning so.
     """
 
     batch_size: int
-    """Transitions per gradient step."""
-    warm_start_updates: int
-    """Gradient steps; 0 for none. Its config has this key, too: more than 0 is refused without demonstrations."""
+    """Transitions per call of `learn_offline`."""
+    offline_updates: int
+    """Calls of it; 0 for none. Its config has this key, too: more than 0 is refused without demonstrations."""
 
-    def imitate(self, batch: Batch) -> dict[str, float]:
-        """One gradient step on `batch_size` transitions of demonstrations; returns metrics for people."""
+    def learn_offline(self, batch: Batch) -> dict[str, float]:
+        """Learn from `batch_size` transitions of recorded data; returns metrics for people."""
         ...
 
 

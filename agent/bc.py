@@ -27,7 +27,7 @@ class BCConfig(Config):
     """Parameters.
 
     Attributes:
-        warm_start_updates: Gradient steps on the demonstrations before the policy is used.
+        offline_updates: Gradient steps on the demonstrations before the policy is used.
         batch_size: Transitions per gradient step.
         utd_ratio: Gradient steps per environment step, where there are any (HG-DAgger).
         layer_norm: In the actor.
@@ -38,7 +38,7 @@ class BCConfig(Config):
         shift_pixels: Greatest random shift of an image, in each direction; 0 leaves images as they are.
     """
 
-    warm_start_updates: int = 5000
+    offline_updates: int = 5000
     batch_size: int = 64
     utd_ratio: int = 1
     layer_norm: bool = True
@@ -50,9 +50,9 @@ class BCConfig(Config):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if min(self.warm_start_updates, self.batch_size, self.utd_ratio) < 1:
+        if min(self.offline_updates, self.batch_size, self.utd_ratio) < 1:
             raise ValueError(
-                f"warm_start_updates {self.warm_start_updates}, batch_size {self.batch_size} and utd_ratio "
+                f"offline_updates {self.offline_updates}, batch_size {self.batch_size} and utd_ratio "
                 f"{self.utd_ratio} must be at least 1"
             )
         if not 0 < self.learning_rate <= 1 or not 0 < self.spread <= 1:
@@ -74,7 +74,7 @@ class BCPolicy(SACPolicy):
 
 
 class BC:
-    """The learner's side; satisfies `Algorithm`, `WarmStarts` and `KeepsFeatures` of `agent.algorithm`."""
+    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `KeepsFeatures` of `agent.algorithm`."""
 
     Config = BCConfig
     demonstrations_only = True
@@ -82,7 +82,7 @@ class BC:
     def __init__(self, config: BCConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
-        self.warm_start_updates = config.warm_start_updates
+        self.offline_updates = config.offline_updates
         self._keys, self._images = spec.observation_keys, spec.image_keys
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -107,10 +107,10 @@ class BC:
         metrics: dict[str, float] = {}
         for k in range(self.utd_ratio):
             rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            metrics = self.imitate({name: values[rows] for name, values in batch.items()})
+            metrics = self.learn_offline({name: values[rows] for name, values in batch.items()})
         return metrics
 
-    def imitate(self, batch: Batch) -> dict[str, float]:
+    def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One gradient step on what was demonstrated; rewards play no part."""
         observation = {key: batch[f"observation.{key}"] for key in self._keys}
         shifted = shift_images(observation, self._images, self.config.shift_pixels, self._generator)

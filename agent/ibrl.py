@@ -30,7 +30,7 @@ class IBRLConfig(SACConfig):
         edit_scale: The policy's action is the clone's, changed by up to this in each entry; None lets it be any.
     """
 
-    warm_start_updates: int = 3000
+    offline_updates: int = 3000
     actor_delay: int = 1000
     edit_scale: float | None = None
 
@@ -39,9 +39,9 @@ class IBRLConfig(SACConfig):
         super().__post_init__()
         if self.edit_scale is not None and not 0.0 < self.edit_scale <= 2.0:
             raise ValueError(f"edit_scale {self.edit_scale} must lie in (0, 2], or be null")
-        if self.warm_start_updates < 1:
+        if self.offline_updates < 1:
             raise ValueError(
-                f"warm_start_updates {self.warm_start_updates} must be at least 1: the clone is made by them"
+                f"offline_updates {self.offline_updates} must be at least 1: the clone is made by them"
             )
 
 
@@ -84,7 +84,7 @@ class IBRLPolicy(SACPolicy):
 
 
 class IBRL(SAC):
-    """The learner's side; satisfies `agent.algorithm.Algorithm` and `agent.algorithm.WarmStarts`.
+    """The learner's side; satisfies `agent.algorithm.Algorithm` and `agent.algorithm.LearnsOffline`.
 
     Raises:
         InputError: There are cameras: the clone would not follow an encoder that the critics go on training.
@@ -103,9 +103,9 @@ class IBRL(SAC):
         super().__init__(config, spec, device, seed)
         self.clone = deepcopy(self.actor).requires_grad_(False)
 
-    def imitate(self, batch: Batch) -> dict[str, float]:
-        """See `SAC.imitate`; the clone is the policy as it is after the last call."""
-        metrics = super().imitate(batch)
+    def learn_offline(self, batch: Batch) -> dict[str, float]:
+        """See `SAC.learn_offline`; the clone is the policy as it is after the last call."""
+        metrics = super().learn_offline(batch)
         self.clone.load_state_dict(self.actor.state_dict())
         return metrics
 

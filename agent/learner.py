@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from agent.algorithm import Algorithm, RewardLearner, WarmStarts
+from agent.algorithm import Algorithm, LearnsOffline, RewardLearner
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config
 from agent.journal import Journal
@@ -26,13 +26,13 @@ class LearnerConfig(Config):
 
     Attributes:
         max_environment_steps: The run ends when this much experience is stored and learned from; 0 ends it with the
-            warm start.
+            offline phase.
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
-        checkpoint_every: Environment steps, or updates of the warm start, between two checkpoints.
+        checkpoint_every: Environment steps, or updates of the offline phase, between two checkpoints.
         keep_checkpoints: How many of them stay.
         lead_steps: How far, in environment steps, an actor in simulated time may be ahead of the learning.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
@@ -101,9 +101,9 @@ class Learner:
         self._checkpoints = checkpoints
         self._journal = journal
         self._reward_learner = reward_learner
-        self._warm_start_updates = algorithm.warm_start_updates if isinstance(algorithm, WarmStarts) else 0
+        self._offline_updates = algorithm.offline_updates if isinstance(algorithm, LearnsOffline) else 0
         self._stop = threading.Event()
-        self._imitated = 0
+        self._learned_offline = 0
         self._blocks = 0
         self._metrics: dict[str, float] = {}
         self._saved_at = 0
@@ -143,7 +143,7 @@ class Learner:
         if learner is not None:
             learner.load_state_dict(below(_REWARD, tensors))
         self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
-        self._blocks, self._imitated = values["blocks"], values.get("warm_start_updates", 0)
+        self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._gradient_steps)
@@ -171,7 +171,7 @@ class Learner:
 
     def begin(self) -> None:
         """Publish what there is to act by."""
-        if self._is_warm() and not self.is_complete():
+        if self._is_past_offline() and not self.is_complete():
             self._publish()
 
     def turn(self) -> bool:
@@ -182,9 +182,9 @@ class Learner:
             Exception: See `run`.
         """
         self.receive()
-        owed = not self._is_warm() or self._blocks < self._allowed_blocks()
-        if not self._is_warm():
-            self._imitate()
+        owed = not self._is_past_offline() or self._blocks < self._allowed_blocks()
+        if not self._is_past_offline():
+            self._learn_offline()
         elif owed:
             self._update()
         if time.monotonic() - self._reported[0] >= _REPORT_EVERY_S:
@@ -210,15 +210,15 @@ class Learner:
 
     @property
     def _gradient_steps(self) -> int:
-        return self._imitated + self.updates
+        return self._learned_offline + self.updates
 
-    def _is_warm(self) -> bool:
-        return self._imitated >= self._warm_start_updates
+    def _is_past_offline(self) -> bool:
+        return self._learned_offline >= self._offline_updates
 
     def is_complete(self) -> bool:
         """Whether all experience that the run is to have is there, and learned from."""
         enough = self.run_steps >= self._config.max_environment_steps
-        return self._is_warm() and enough and self._blocks >= self._allowed_blocks()
+        return self._is_past_offline() and enough and self._blocks >= self._allowed_blocks()
 
     def receive(self, rests: bool = False) -> None:
         """Take in what arrived, and tell the actors how far learning is.
@@ -260,16 +260,16 @@ class Learner:
         begun = max(self.run_steps, agents * config.start_steps)
         return min(config.max_environment_steps, begun + agents * lead)
 
-    def _imitate(self) -> None:
-        """One step of the warm start. Nobody acts before its end: no weights are published."""
-        assert isinstance(self._algorithm, WarmStarts)
+    def _learn_offline(self) -> None:
+        """One step of the offline phase. Nobody acts before its end: no weights are published."""
+        assert isinstance(self._algorithm, LearnsOffline)
         batch = self._sampler.sample_demonstrations(self._algorithm.batch_size)
-        self._metrics = self._algorithm.imitate(batch)
-        self._imitated += 1
+        self._metrics = self._algorithm.learn_offline(batch)
+        self._learned_offline += 1
         self._raise_if_diverged()
-        if self._is_warm() or self._imitated % self._config.checkpoint_every == 0:
+        if self._is_past_offline() or self._learned_offline % self._config.checkpoint_every == 0:
             self._save()  # Before the publication: what is acted by must not be imitated again after a crash.
-        if self._is_warm() and not self.is_complete():
+        if self._is_past_offline() and not self.is_complete():
             self._publish()
 
     def _update(self) -> None:
@@ -306,7 +306,7 @@ class Learner:
         self.server.sync()
         values: dict[str, Any] = {
             "blocks": self._blocks,
-            "warm_start_updates": self._imitated,
+            "offline_updates": self._learned_offline,
             "updates": self.updates,
             "sampler_random_state": self._sampler.random_state(),
             "run_steps": self.run_steps,
@@ -327,7 +327,7 @@ class Learner:
             {
                 **self._label,
                 "environment_steps": self.run_steps,
-                "warm_start": [self._imitated, self._warm_start_updates],
+                "offline": [self._learned_offline, self._offline_updates],
                 "updates": self.updates,
                 "updates_per_s": round(rate, 1),
                 "policy_version": self._blocks,

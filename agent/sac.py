@@ -42,7 +42,7 @@ class SACConfig(Config):
         initial_temperature: RLPD 1.0, HIL-SERL 0.01.
         target_entropy_scale: Target entropy is minus this times the number of actions (RLPD 0.5, SAC 1.0).
         entropy_backup: Whether the target contains the entropy term.
-        warm_start_updates: Steps of behaviour cloning of the actor, on demonstrations, before the first environment
+        offline_updates: Steps of behaviour cloning of the actor, on demonstrations, before the first environment
             step; 0 begins with a random policy.
         actor_delay: Calls of `update` in which only the critics learn, about an actor that began as a clone.
         compile: Whether to compile the losses with torch.compile: half a minute before the first update, and a C++
@@ -64,7 +64,7 @@ class SACConfig(Config):
     initial_temperature: float = 0.1
     target_entropy_scale: float = 0.5
     entropy_backup: bool = False
-    warm_start_updates: int = 0
+    offline_updates: int = 0
     actor_delay: int = 0
     compile: bool = False
 
@@ -80,8 +80,8 @@ class SACConfig(Config):
             )
         if self.actor_delay < 0:
             raise ValueError(f"actor_delay {self.actor_delay} must not be negative")
-        if self.warm_start_updates < 0:
-            raise ValueError(f"warm_start_updates {self.warm_start_updates} must not be negative")
+        if self.offline_updates < 0:
+            raise ValueError(f"offline_updates {self.offline_updates} must not be negative")
         positive = (
             "discount",
             "target_rate",
@@ -155,7 +155,7 @@ class SAC:
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
-        self.warm_start_updates = config.warm_start_updates
+        self.offline_updates = config.offline_updates
         self._keys = spec.observation_keys
         self._device = device
         self._actions = count_actions(spec)
@@ -214,7 +214,7 @@ class SAC:
             metrics |= self.update_actor(_rows(observation, rows))
         return {name: float(value) for name, value in metrics.items()}
 
-    def imitate(self, batch: Batch) -> dict[str, float]:
+    def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One step of behaviour cloning of encoder and actor; touches nothing of critics and temperature.
 
         The encoder is the critics' to train, but they have nothing to learn from yet, and an actor that imitated on

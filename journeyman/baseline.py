@@ -86,8 +86,8 @@ def _clone_and_evaluate(
     sampler = MixedSampler(spec, ReplayBuffer(spec, 1, config.seed), demonstrations, 1.0, cpu)
     algorithm_class, parameters = load_algorithm(_CLONE)
     clone = algorithm_class(parameters, spec, cpu, config.seed)
-    for _ in range(clone.warm_start_updates if updates is None else updates):
-        clone.imitate(sampler.sample_demonstrations(clone.batch_size))
+    for _ in range(clone.offline_updates if updates is None else updates):
+        clone.learn_offline(sampler.sample_demonstrations(clone.batch_size))
     policy = make_policy(_CLONE, spec, config.seed)
     policy.load_weights(clone.policy_weights())
     return evaluate(env, policy, spec, episodes=config.evaluation.episodes, seed=EVALUATION_SEED)

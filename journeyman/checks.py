@@ -57,9 +57,9 @@ def _check_demonstrations(config: RunConfig) -> None:
             f"learner.demonstration_ratio is {ratio:g}, but {config.algorithm.algorithm} learns from demonstrations "
             "alone: set it to 1."
         )
-    updates = getattr(parameters, "warm_start_updates", 0)
+    updates = getattr(parameters, "offline_updates", 0)
     if updates and not config.demonstrations.episodes:
         raise InputError(
-            f"algorithm.config.warm_start_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
-            "imitate; use some demonstrations, or another algorithm without a warm start."
+            f"algorithm.config.offline_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
+            "learn from; use some demonstrations, or another algorithm without an offline phase."
         )

@@ -99,12 +99,12 @@ class LiveView:
         return entries
 
     def _go_on(self, entry: dict[str, Any]) -> None:
-        """Progress of what the learner does now: its warm start, then the environment steps, if there are to be any."""
+        """Progress of what the learner does now: its offline phase, then environment steps, if there are to be any."""
         steps = self._config.learner.max_environment_steps
-        done, wanted = entry.get("warm_start", (0, 0))
+        done, wanted = entry.get("offline", (0, 0))
         before, _, _ = self._stage
         if done < wanted or not steps:
-            self._stage = ("updates of the warm start", done, wanted)
+            self._stage = ("updates of the offline phase", done, wanted)
         else:
             self._stage = ("environment steps", entry["environment_steps"], steps)
         stage, completed, total = self._stage

@@ -121,7 +121,7 @@ def _summary(
         "robot_minutes": round(steps / config.task.control_rate_hz / 60, 2),
         "wall_s": round(sum(e["wall_s"] for e in sessions), 1),
         "cpu_s": round(sum(e["cpu_s"] for e in sessions), 1),
-        "warm_start_updates": sum(entry.get("warm_start", (0, 0))[0] for entry in learner.values()),
+        "offline_updates": sum(entry.get("offline", (0, 0))[0] for entry in learner.values()),
         "updates": sum(updates.values()),
         "agents": {
             name: {**msgspec.to_builtins(result), "updates": updates.get(name, 0)}

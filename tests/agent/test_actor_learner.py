@@ -91,14 +91,14 @@ class CountingAlgorithm:
 class WarmStarting(CountingAlgorithm):
     """Imitates 25 times first, and only what was demonstrated."""
 
-    warm_start_updates = 25
+    offline_updates = 25
 
     def __init__(self):
         super().__init__()
         self.imitated = 0
         self.at_imitation = lambda: None
 
-    def imitate(self, batch):
+    def learn_offline(self, batch):
         assert batch["reward"].shape == (self.batch_size,)
         assert set(batch["provenance"].tolist()) == {Provenance.DEMONSTRATION}
         self.imitated += 1
@@ -353,7 +353,7 @@ def test_a_warm_start_comes_before_the_first_step(tmp_path):
     assert rig.algorithm.updates == rig.learner.updates == 3 * (120 - 20)
     assert policy.loaded[0] == 0.0
     entries = [e for e in JournalReader(rig.journal).new() if e["kind"] == "learner"]
-    assert entries[-1]["warm_start"] == [25, 25]
+    assert entries[-1]["offline"] == [25, 25]
 
 
 def test_a_run_without_environment_steps_is_over_with_its_warm_start(tmp_path):
@@ -422,7 +422,7 @@ def test_what_was_acted_by_is_never_imitated_again(tmp_path):
 
 def test_divergence_of_a_warm_start_is_an_error(tmp_path):
     rig = Rig(tmp_path, algorithm=WarmStarting())
-    rig.algorithm.imitate = lambda batch: {"imitation_loss": float("inf")}
+    rig.algorithm.learn_offline = lambda batch: {"imitation_loss": float("inf")}
     with pytest.raises(RuntimeError, match="imitation_loss is not finite after 1 updates"):
         rig.run()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, KeepsFeatures, WarmStarts, load_algorithm, make_policy
+from agent.algorithm import AlgorithmConfig, KeepsFeatures, LearnsOffline, load_algorithm, make_policy
 from agent.bc import BC, BCConfig
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig
@@ -122,7 +122,9 @@ def test_it_learns_what_only_the_image_tells():
 def test_images_are_shifted_while_it_learns():
     batch = make_sampler(IMAGES).sample(1, 32)
     batch["observation.front"] = torch.randint(0, 256, (32, 16, 16, 3), dtype=torch.uint8)
-    shifted = [make_bc(IMAGES, shift_pixels=pixels).imitate(batch)["imitation_loss"] for pixels in (0, 4)]
+    shifted = [
+        make_bc(IMAGES, shift_pixels=pixels).learn_offline(batch)["imitation_loss"] for pixels in (0, 4)
+    ]
     assert shifted[0] != shifted[1]
     with pytest.raises(ValueError, match="shift_pixels 101"):
         BCConfig(shift_pixels=101)
@@ -166,7 +168,7 @@ def test_every_step_of_an_update_has_a_slice_of_its_own():
     batch = make_sampler().sample(3, 32)
     bc.update(batch)
     for k in range(3):
-        stepwise.imitate({name: values[32 * k : 32 * (k + 1)] for name, values in batch.items()})
+        stepwise.learn_offline({name: values[32 * k : 32 * (k + 1)] for name, values in batch.items()})
     one, other = bc.policy_weights(), stepwise.policy_weights()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -175,7 +177,7 @@ def test_the_choice_is_read_strictly_and_makes_both_sides():
     choice = AlgorithmConfig("bc", "agent.bc.BC", {"batch_size": 8, "encoder": {"channels": [4, 4]}})
     algorithm, config = load_algorithm(choice)
     bc = algorithm(config, IMAGES, CPU, 0)
-    assert isinstance(bc, WarmStarts)
+    assert isinstance(bc, LearnsOffline)
     assert isinstance(bc, KeepsFeatures)
     assert algorithm.demonstrations_only
     policy = make_policy(choice, IMAGES, 0)
@@ -187,7 +189,7 @@ def test_the_choice_is_read_strictly_and_makes_both_sides():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"warm_start_updates": 0}, "warm_start_updates 0"),
+        ({"offline_updates": 0}, "offline_updates 0"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"learning_rate": 0.0}, "learning_rate 0"),
         ({"spread": 0.0}, "spread 0"),
@@ -204,13 +206,11 @@ def moved(before, after):
 
 
 def test_a_warm_start_of_sac_makes_its_actor_act_like_the_expert_and_leaves_its_critics():
-    sac = SAC(
-        SACConfig(hidden_sizes=(32, 32), actor_learning_rate=1e-3, warm_start_updates=9), VECTORS, CPU, 0
-    )
-    assert isinstance(sac, WarmStarts)
+    sac = SAC(SACConfig(hidden_sizes=(32, 32), actor_learning_rate=1e-3, offline_updates=9), VECTORS, CPU, 0)
+    assert isinstance(sac, LearnsOffline)
     sampler, before = make_sampler(), sac.state_dict()
     for _ in range(1000):
-        sac.imitate(sampler.sample(1, 32))
+        sac.learn_offline(sampler.sample(1, 32))
     after = sac.state_dict()
     assert moved(before, after) == {"actor"}
     policy = SAC.make_policy(sac.config, VECTORS, 0)
@@ -221,31 +221,29 @@ def test_a_warm_start_of_sac_makes_its_actor_act_like_the_expert_and_leaves_its_
 
 
 def test_a_warm_start_begins_with_the_entropy_that_the_temperature_aims_at():
-    sac = SAC(
-        SACConfig(hidden_sizes=(32, 32), actor_learning_rate=3e-3, warm_start_updates=9), VECTORS, CPU, 0
-    )
+    sac = SAC(SACConfig(hidden_sizes=(32, 32), actor_learning_rate=3e-3, offline_updates=9), VECTORS, CPU, 0)
     records = demonstrations()
     records["action"] = 0.0  # Where squashing changes little.
     memory = ReplayBuffer(VECTORS, 512, 0)
     memory.append(records)
     sampler = MixedSampler(VECTORS, ReplayBuffer(VECTORS, 1, 0), memory, 1.0, CPU)
     for _ in range(500):
-        sac.imitate(sampler.sample(1, 64))
+        sac.learn_offline(sampler.sample(1, 64))
     with torch.no_grad():
         _, density = sac.actor.sample(torch.randn(500, 5), torch.randn(500, 2))
     assert float(-density.mean()) == pytest.approx(-0.5 * 2, abs=0.2)
 
 
 def test_a_warm_start_of_drq_trains_the_encoder_and_continues_bit_for_bit():
-    config = DrQConfig(hidden_sizes=(16, 16), batch_size=8, encoder=ENCODER, warm_start_updates=9)
+    config = DrQConfig(hidden_sizes=(16, 16), batch_size=8, encoder=ENCODER, offline_updates=9)
     drq, again = DrQ(config, IMAGES, CPU, 0), DrQ(config, IMAGES, CPU, 1)
     sampler, before = make_sampler(IMAGES), drq.state_dict()
-    drq.imitate(sampler.sample(1, 8))
+    drq.learn_offline(sampler.sample(1, 8))
     assert moved(before, drq.state_dict()) == {"actor", "encoder", "generator"}
     again.load_state_dict(drq.state_dict())
     for _ in range(2):
         batch = sampler.sample(1, 8)
-        assert drq.imitate(batch) == again.imitate(batch)
+        assert drq.learn_offline(batch) == again.learn_offline(batch)
     batch = sampler.sample(2, 8)
     assert drq.update(batch) == again.update(batch)
     one, other = drq.state_dict(), again.state_dict()
@@ -254,5 +252,5 @@ def test_a_warm_start_of_drq_trains_the_encoder_and_continues_bit_for_bit():
 
 
 def test_a_negative_warm_start_is_refused():
-    with pytest.raises(ValueError, match="warm_start_updates -1"):
-        SACConfig(warm_start_updates=-1)
+    with pytest.raises(ValueError, match="offline_updates -1"):
+        SACConfig(offline_updates=-1)

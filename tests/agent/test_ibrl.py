@@ -10,7 +10,7 @@ from agent.config import InputError
 from agent.ibrl import IBRL, IBRLConfig, IBRLPolicy
 from agent.transition import TransitionSpec
 
-SMALL = {"hidden_sizes": (16, 16), "batch_size": 8, "utd_ratio": 2, "warm_start_updates": 2, "actor_delay": 0}
+SMALL = {"hidden_sizes": (16, 16), "batch_size": 8, "utd_ratio": 2, "offline_updates": 2, "actor_delay": 0}
 
 
 def make(spec, seed=0, **changes):
@@ -51,7 +51,7 @@ def test_the_critics_choose_between_clone_and_policy(spec, sign, chosen, determi
 
 def test_the_clone_acts_alone_until_the_critics_have_learned(spec, make_batch):
     ibrl = make(spec, actor_delay=2)
-    ibrl.imitate(make_batch(8))
+    ibrl.learn_offline(make_batch(8))
     constant(ibrl.clone, -0.5)
     ibrl.critic = Prefers(1.0)
     ibrl.update_critic = lambda *_: {"critic_loss": torch.tensor(0.0)}
@@ -80,7 +80,7 @@ def test_an_editing_policy_stays_near_the_clone(spec):
 
 def test_an_editing_policy_begins_by_changing_nothing_and_learns_from_what_it_really_does(spec, make_batch):
     ibrl = make(spec, edit_scale=0.2, actor_learning_rate=1e-12)
-    ibrl.imitate(make_batch(8))
+    ibrl.learn_offline(make_batch(8))
     ibrl.update(make_batch(16))
     state = make_batch(8)["observation.state"]
     cloned = ibrl.clone(state)[0].tanh()
@@ -109,7 +109,7 @@ def test_targets_bootstrap_from_the_better_of_the_two(spec, sign):
 def test_the_clone_is_what_was_imitated_and_stays(spec, make_batch):
     ibrl = make(spec)
     for seed in range(2):
-        ibrl.imitate(make_batch(8, seed))
+        ibrl.learn_offline(make_batch(8, seed))
     cloned = {name: value.clone() for name, value in ibrl.clone.state_dict().items()}
     assert all(torch.equal(cloned[name], value) for name, value in ibrl.actor.state_dict().items())
     for seed in range(3):
@@ -120,7 +120,7 @@ def test_the_clone_is_what_was_imitated_and_stays(spec, make_batch):
 
 def test_the_actors_side_acts_as_the_learner_would(spec, make_batch):
     ibrl = make(spec)
-    ibrl.imitate(make_batch(8))
+    ibrl.learn_offline(make_batch(8))
     for seed in range(3):
         ibrl.update(make_batch(16, seed))
     choice = AlgorithmConfig(name="ibrl", algorithm="agent.ibrl.IBRL", config=dict(SMALL))
@@ -138,7 +138,7 @@ def test_the_actors_side_acts_as_the_learner_would(spec, make_batch):
 
 def test_save_and_load_continue_bit_for_bit(spec, make_batch):
     first = make(spec, seed=1)
-    first.imitate(make_batch(8))
+    first.learn_offline(make_batch(8))
     for seed in range(3):
         first.update(make_batch(16, seed))
     second = make(spec, seed=2)
@@ -152,7 +152,7 @@ def test_save_and_load_continue_bit_for_bit(spec, make_batch):
 def test_without_a_clone_or_with_cameras_it_is_refused(camera_spec):
     with pytest.raises(InputError, match="must be at least 1: the clone is made by them"):
         load_algorithm(
-            AlgorithmConfig(name="ibrl", algorithm="agent.ibrl.IBRL", config={"warm_start_updates": 0})
+            AlgorithmConfig(name="ibrl", algorithm="agent.ibrl.IBRL", config={"offline_updates": 0})
         )
     with pytest.raises(InputError, match=r"cameras \['front', 'wrist'\]: use algorithm=drq"):
         make(camera_spec)

@@ -87,11 +87,11 @@ def test_the_time_left_comes_from_the_pace(run, journal, config, capsys):
 
 def test_the_warm_start_is_what_there_is_progress_of_until_it_is_over(run, journal, config, capsys):
     view = LiveView(config, run)
-    journal.write("learner", progress(0, warm_start=[400, 2000]))
-    journal.write("learner", progress(0, warm_start=[1200, 2000]))
-    assert "1,200 updates of the warm start; " in seen(view, capsys)
+    journal.write("learner", progress(0, offline=[400, 2000]))
+    journal.write("learner", progress(0, offline=[1200, 2000]))
+    assert "1,200 updates of the offline phase; " in seen(view, capsys)
     assert view._time_left() != "-"
-    journal.write("learner", progress(30, warm_start=[2000, 2000]))
+    journal.write("learner", progress(30, offline=[2000, 2000]))
     said = seen(view, capsys)
     assert "30 environment steps; " in said
     assert said.endswith("time left -")  # The pace of imitation says nothing about the robot's.
@@ -99,8 +99,8 @@ def test_the_warm_start_is_what_there_is_progress_of_until_it_is_over(run, journ
 
 def test_a_run_without_environment_steps_ends_with_its_warm_start(run, journal, capsys):
     view = LiveView(compose(["task=reach", "algorithm=bc"]), run)
-    journal.write("learner", progress(0, warm_start=[5000, 5000]))
-    assert "5,000 updates of the warm start; " in seen(view, capsys)
+    journal.write("learner", progress(0, offline=[5000, 5000]))
+    assert "5,000 updates of the offline phase; " in seen(view, capsys)
 
 
 def test_a_fault_is_said_at_once(run, journal, config, capsys):

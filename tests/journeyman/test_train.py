@@ -186,28 +186,28 @@ def test_it_learns_from_images(tmp_path):
 
 def test_behaviour_cloning_ends_with_a_report_and_no_step_of_the_robot(tmp_path):
     plain = [a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.", "actor."))]
-    code, output = train(tmp_path, *plain, "algorithm=bc", "algorithm.config.warm_start_updates=400")
+    code, output = train(tmp_path, *plain, "algorithm=bc", "algorithm.config.offline_updates=400")
     assert code == 0, output
     result = summary(tmp_path)
     assert result["algorithm"] == "bc"
-    assert result["warm_start_updates"] == 400
+    assert result["offline_updates"] == 400
     assert result["environment_steps"] == result["transitions_stored"] == result["episodes"] == 0
     assert (tmp_path / "runs/latest/report/learning_curve.png").stat().st_size > 0
     code, output = train(tmp_path, "run=runs/latest")  # It is complete.
     assert code == 0, output
-    assert summary(tmp_path)["warm_start_updates"] == 400
+    assert summary(tmp_path)["offline_updates"] == 400
 
 
 def test_hg_dagger_goes_on_cloning_while_a_person_helps(tmp_path):
     plain = [
         a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.start", "actor.random"))
     ]
-    dagger = ("algorithm=hg_dagger", "algorithm.config.warm_start_updates=50", "actor.evaluate_every=60")
+    dagger = ("algorithm=hg_dagger", "algorithm.config.offline_updates=50", "actor.evaluate_every=60")
     person = ("device=intervener", "device.config.patience_s=0.5")
     code, output = train(tmp_path, *plain, *dagger, *person, "learner.max_environment_steps=100")
     assert code == 0, output
     result = summary(tmp_path)
-    assert (result["warm_start_updates"], result["updates"]) == (50, 100 - 1)
+    assert (result["offline_updates"], result["updates"]) == (50, 100 - 1)
     rows = stored_rows((tmp_path / "runs/latest").resolve())
     assert len(rows) == 100
     assert rows["intervened"].any()
@@ -216,13 +216,13 @@ def test_hg_dagger_goes_on_cloning_while_a_person_helps(tmp_path):
 
 def imitated(folder):
     entries = JournalReader(folder / "runs/latest/journal.jsonl").new()
-    return max((e["warm_start"][0] for e in entries if e["kind"] == "learner"), default=0)
+    return max((e["offline"][0] for e in entries if e["kind"] == "learner"), default=0)
 
 
 def test_kill_9_in_the_warm_start_ends_with_the_same_policy(tmp_path):
     """Killed between two checkpoints: what was not saved is done again, with the same batches."""
     plain = [a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.", "actor."))]
-    plain += ["algorithm=bc", "algorithm.config.warm_start_updates=2000", "learner.checkpoint_every=300"]
+    plain += ["algorithm=bc", "algorithm.config.offline_updates=2000", "learner.checkpoint_every=300"]
     policies = []
     for folder in (tmp_path / "whole", tmp_path / "killed"):
         folder.mkdir()
@@ -237,7 +237,7 @@ def test_kill_9_in_the_warm_start_ends_with_the_same_policy(tmp_path):
         code, output = finish(process)
         assert code == 0, output
         assert output.count("SIGKILL") == (folder.name == "killed")
-        assert summary(folder)["warm_start_updates"] == 2000
+        assert summary(folder)["offline_updates"] == 2000
         policies.append(policy_weights(folder))
     one, other = policies
     assert all(np.array_equal(one[name], other[name]) for name in one)
