@@ -19,7 +19,14 @@ _ATTEMPTS = 5
 
 
 class RosClock(Clock, Protocol):
-    """A control loop's clock that can also read and write message stamps."""
+    """A control loop's clock that can also read and write message stamps.
+
+    Attributes:
+        patience_s: Time of the wall for which a reader waits for a message that is late. None beside a real arm, which
+            moves on. A simulation on a busy computer delivers `/clock` before what it is the time of.
+    """
+
+    patience_s: float
 
     def stamp_ns(self) -> int:
         """ROS time now, for the stamp of a message."""
@@ -40,6 +47,8 @@ class WallRosClock:
     Args:
         longest_jump_s: The system's clock may be corrected by this much at once.
     """
+
+    patience_s = 0.0
 
     def __init__(self, longest_jump_s: float = 0.05) -> None:
         self._longest_jump_s = longest_jump_s
@@ -88,6 +97,8 @@ class SimulatedRosClock:
         node: Subscribes; if it is not there yet, see `attach`.
         longest_silence_s: Wall time without a message after which the clock counts as stopped.
     """
+
+    patience_s = 0.5
 
     def __init__(self, node: Any = None, longest_silence_s: float = 1.0) -> None:
         self._inbox: Inbox[Any] | None = None

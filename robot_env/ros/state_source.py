@@ -1,5 +1,6 @@
 """Assembles a robot's state from the messages of several topics, each with its own age."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -23,6 +24,11 @@ Value = TypeVar("Value")
 
 # Joint states of an arm and of its gripper may share a topic: enough that one does not push out the other.
 _DEPTH = 10
+_LOOK_S = 0.002
+
+
+class StaleError(RobotError):
+    """The newest message is too old."""
 
 
 class Source(Generic[Value]):
@@ -124,7 +130,7 @@ class Source(Generic[Value]):
             )
         age_s = self.age_s()
         if age_s > self._max_age_s:
-            raise RobotError(
+            raise StaleError(
                 f"{self.topic} is stale: its newest message is {age_s:.3f} s old{self._usual()}, but at most "
                 f"{self._max_age_s:g} s is allowed; {self._hint}, or see what holds it up."
             )
@@ -205,9 +211,7 @@ class StateSource:
         fault = self._clock.fault()
         if fault:
             raise RobotError(f"{fault[0].upper()}{fault[1:]}.")
-        for source in self.sources.values():
-            source.refresh()
-        found = {name: source.require() for name, source in self.sources.items()}
+        found = self._newest()
         joints = found["joint_states"]
         stamp_ns = self.sources["joint_states"].stamp_ns
         velocity = self._velocity(stamp_ns, joints.position_rad, joints.velocity_rad_s)
@@ -230,6 +234,23 @@ class StateSource:
             self._wrench(found.get("wrench"), quaternion),
             self._width_m(found.get("gripper")),
         )
+
+    def _newest(self) -> dict[str, Any]:
+        """What each source says.
+
+        Raises:
+            RobotError: See `read`.
+        """
+        give_up_s = time.monotonic() + self._clock.patience_s
+        while True:
+            for source in self.sources.values():
+                source.refresh()
+            try:
+                return {name: source.require() for name, source in self.sources.items()}
+            except StaleError:
+                if time.monotonic() >= give_up_s:
+                    raise
+                time.sleep(_LOOK_S)
 
     def ages_s(self) -> dict[str, float]:
         """Age of the newest message of every topic, by part of the state."""

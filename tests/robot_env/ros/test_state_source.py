@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -284,3 +285,34 @@ def test_the_parts_of_a_state_are_known_before_there_is_a_node(arm, listener):
         gripper=None,
     )
     assert source_names(bare) == ["joint_states"]
+
+
+def test_a_late_message_is_waited_for_in_simulated_time_alone(listener, monkeypatch):
+    from robot_env.ros import state_source
+    from robot_env.ros.ros_clock import SimulatedRosClock, WallRosClock
+
+    def wall(sleep, monotonic=time.monotonic):
+        monkeypatch.setattr(state_source, "time", SimpleNamespace(sleep=sleep, monotonic=monotonic))
+
+    def grow_old():
+        for part in source.sources.values():
+            part.measured_s -= 100.0
+
+    source = listener.make()
+    listener.read(source)
+    grow_old()
+    wall(lambda _: pytest.fail("beside a real arm nobody waits"))
+    with pytest.raises(state_source.StaleError, match="is stale"):
+        source.read()
+
+    monkeypatch.setattr(WallRosClock, "patience_s", 60.0)
+    wall(lambda _: (listener.arm.publish(), time.sleep(0.01)))
+    assert source.read().joint_position_rad.shape == (7,)
+
+    monkeypatch.setattr(WallRosClock, "patience_s", SimulatedRosClock.patience_s)
+    grow_old()
+    naps = []
+    wall(naps.append, iter([0.0, 0.1, 0.4, 0.6]).__next__)
+    with pytest.raises(state_source.StaleError, match="is stale"):
+        source.read()
+    assert len(naps) == 2
