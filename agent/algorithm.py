@@ -89,6 +89,29 @@ class LearnsOffline(Protocol):
         ...
 
 
+@runtime_checkable
+class BeginsFrom(Protocol):
+    """An algorithm that may begin with the networks of another run, of this algorithm or another one."""
+
+    def begin_from(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over what `Algorithm.state_dict` of another run holds that this one has, too; at least the actor.
+
+        Optimisers and random draws begin anew.
+
+        Raises:
+            InputError: A network is of another architecture; the message names the tensor.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsReturns(Protocol):
+    """An algorithm whose batches have a field `mc_return`: what an episode earned from a transition on."""
+
+    returns_discount: float | None
+    """Gamma of the returns; None for batches without them."""
+
+
 class RewardLearner(Protocol):
     """A reward that keeps learning beside the algorithm, from what the policy does (VICE, GAIL).
 
@@ -118,11 +141,13 @@ class AlgorithmConfig(Config):
     Attributes:
         name: For people and reports.
         algorithm: Dotted path of the class.
+        needs_init: Whether it is meant for a run that begins with another one's policy.
         config: Parameters, read strictly into the class's own `Config`.
     """
 
     name: str
     algorithm: str
+    needs_init: bool = False
     config: dict[str, Any] = {}
 
 

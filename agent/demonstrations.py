@@ -19,6 +19,7 @@ class Demonstrations(ReplayBuffer):
         interventions: How many are kept.
         seed: Of the sampling.
         convert: What is kept instead of images, and given out under their names.
+        returns_discount: See `ReplayBuffer`.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class Demonstrations(ReplayBuffer):
         interventions: int,
         seed: int,
         convert: Convert | None = None,
+        returns_discount: float | None = None,
     ) -> None:
-        super().__init__(spec, interventions, seed, convert)
+        super().__init__(spec, interventions, seed, convert, returns_discount)
         # Twice the room, for episodes of one step have two frames a step; what is not written to takes no memory.
-        self._recorded = ReplayBuffer(spec, max(1, 2 * len(recorded)), seed, convert)
+        capacity = max(1, 2 * len(recorded))
+        self._recorded = ReplayBuffer(spec, capacity, seed, convert, returns_discount)
         self._recorded.append(recorded)
 
     def __len__(self) -> int:

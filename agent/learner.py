@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from agent.algorithm import Algorithm, LearnsOffline, RewardLearner
+from agent.algorithm import Algorithm, BeginsFrom, LearnsOffline, RewardLearner
 from agent.checkpoint import Checkpoints, load_checkpoint
-from agent.config import Config
+from agent.config import Config, InputError
 from agent.journal import Journal
 from agent.prefetch import Prefetcher
 from agent.tensors import above, below
@@ -69,6 +70,24 @@ class LearnerConfig(Config):
             raise ValueError(
                 f"learner.demonstration_ratio {self.demonstration_ratio} must lie between 0 and 1"
             )
+
+
+def begin_from(algorithm: Algorithm, path: Path) -> None:
+    """Give an algorithm the networks of another run's checkpoint.
+
+    Raises:
+        InputError: See `Learner.begin_from`.
+    """
+    if not isinstance(algorithm, BeginsFrom):
+        raise InputError(
+            f"{type(algorithm).__name__} cannot begin with the policy of another run: leave out init, or choose an "
+            "algorithm with begin_from, such as wsrl."
+        )
+    tensors, _ = load_checkpoint(path)
+    try:
+        algorithm.begin_from(tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 class Learner:
@@ -148,6 +167,15 @@ class Learner:
         self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._gradient_steps)
         return True
+
+    def begin_from(self, path: Path) -> None:
+        """Begin with the networks of another run's checkpoint. What that run learned offline need not be learned again.
+
+        Raises:
+            InputError: The checkpoint cannot be read or is of another architecture, or the algorithm takes over none.
+        """
+        begin_from(self._algorithm, path)
+        self._learned_offline = self._offline_updates
 
     def run(self) -> bool:
         """Learn until the run is complete or a stop is requested; then save and tell the actors.

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from agent.algorithm import Batch
 from agent.frames import Convert, FrameStore
+from agent.trajectories import EpisodeTracker, returns_to_go
 from agent.transition import Records, TransitionSpec
 
 _PREFIXES = ("observation", "next_observation")
+_RETURN = "mc_return"
 
 
 class ReplayBuffer:
@@ -24,10 +27,18 @@ class ReplayBuffer:
         capacity: Transitions kept.
         seed: Of the sampling.
         convert: What is kept instead of images, and given out under their names.
+        returns_discount: If given, there is a field `mc_return`: what the episode earned from the transition on, which
+            is known when it is over. Minus infinity, a bound that says nothing, until then, and for episodes that were
+            cut where rewards can be negative: what would have followed may be worse than nothing.
     """
 
     def __init__(
-        self, spec: TransitionSpec, capacity: int, seed: int, convert: Convert | None = None
+        self,
+        spec: TransitionSpec,
+        capacity: int,
+        seed: int,
+        convert: Convert | None = None,
+        returns_discount: float | None = None,
     ) -> None:
         assert spec.dtype.names is not None
         self.capacity = capacity
@@ -40,6 +51,10 @@ class ReplayBuffer:
             for name in spec.dtype.names
             if name not in images
         }
+        self._returns: tuple[EpisodeTracker, float] | None = None
+        if returns_discount is not None:
+            self._returns = EpisodeTracker(spec), returns_discount
+            self._fields[_RETURN] = np.full(capacity, -np.inf, np.float32)
         self._frames: FrameStore | None = None
         if spec.image_keys:
             shapes = {key: spec.dtype[f"observation.{key}"].shape for key in spec.image_keys}
@@ -57,13 +72,21 @@ class ReplayBuffer:
         first = self.total_added + len(records) - len(kept)
         slots = np.arange(first, first + len(kept)) % self.capacity
         for name, field in self._fields.items():
-            field[slots] = kept[name]
+            field[slots] = -np.inf if name == _RETURN else kept[name]
+        if self._returns is not None:
+            tracker, discount = self._returns
+            for numbers in tracker.follow(kept, first):
+                self._keep_returns(numbers[numbers >= first + len(kept) - self.capacity], discount)
         self.total_added += len(records)
         self._oldest = max(self._oldest, self.total_added - self.capacity)
         if self._frames is not None:
             for prefix, numbers in zip(_PREFIXES, self._frames.add(kept), strict=True):
                 self._numbers[prefix][slots] = numbers
             self._forget_without_frames(self._frames)
+
+    def has(self, name: str) -> bool:
+        """Whether `take` gives this field."""
+        return name in self._fields
 
     def draw(self, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Uniform random indices, shape (rows,)."""
@@ -84,6 +107,13 @@ class ReplayBuffer:
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken."""
         self._rng.bit_generator.state = state
+
+    def _keep_returns(self, numbers: NDArray[np.int64], discount: float) -> None:
+        """The returns of an episode that is over."""
+        slots = numbers % self.capacity
+        rewards = self._fields["reward"][slots]
+        if self._fields["terminated"][slots[-1]] or rewards.min() >= 0.0:
+            self._fields[_RETURN][slots] = returns_to_go(rewards, discount)
 
     def _forget_without_frames(self, frames: FrameStore) -> None:
         """Where episodes are so short that frames run out first, transitions go with their frames."""
@@ -108,7 +138,7 @@ class MixedSampler:
         device: Where batches are wanted.
     """
 
-    _FIELDS = ("action", "reward", "terminated", "provenance")
+    _FIELDS = ("action", "reward", "terminated", "provenance", _RETURN)
 
     def __init__(
         self,
@@ -120,7 +150,7 @@ class MixedSampler:
     ) -> None:
         self._names = (
             *(f"{prefix}.{key}" for prefix in _PREFIXES for key in spec.observation_keys),
-            *self._FIELDS,
+            *(name for name in self._FIELDS if online.has(name)),
         )
         self._online, self._demonstrations = online, demonstrations
         self._ratio = demonstration_ratio

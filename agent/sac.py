@@ -8,7 +8,7 @@ half of each batch from demonstrations, is the sampler's (`agent.replay.MixedSam
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import Config, InputError
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
-from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
+from agent.tensors import (
+    Tensors,
+    above,
+    below,
+    detached,
+    load_optimizer_state,
+    optimizer_state,
+    take_over,
+)
 from agent.transition import Observation, TransitionSpec
 
 
@@ -98,6 +106,36 @@ class SACConfig(Config):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         if self.actor_objective not in ("mean", "min"):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
+
+
+class Transitions(NamedTuple):
+    """A batch as losses take it: observations as they are learned from, everything else of shape (B, ...).
+
+    Attributes:
+        observation: By key.
+        action: Shape (B, A).
+        reward: Shape (B,).
+        next_observation: By key.
+        not_terminated: 1 where the return goes on, shape (B,).
+        mc_return: Discounted return to go, shape (B,), for an algorithm that asked for it (`NeedsReturns`).
+    """
+
+    observation: Tensors
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensors
+    not_terminated: Tensor
+    mc_return: Tensor | None = None
+
+    def rows(self, rows: slice) -> "Transitions":
+        """Some of them."""
+
+        def of(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: values[rows] for key, values in value.items()}
+            return None if value is None else value[rows]
+
+        return Transitions(*map(of, self))
 
 
 def count_actions(spec: TransitionSpec) -> int:
@@ -195,23 +233,14 @@ class SAC:
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` critic updates, then one of actor and temperature (RLPD, algorithm 1)."""
-        observation = self._observation(batch, "observation")
-        next_observation = self._observation(batch, "next_observation")
-        # A time-out bootstraps, a termination does not: `truncated` plays no part here.
-        not_terminated = 1.0 - batch["terminated"].float()
+        transitions = self._transitions(batch)
         metrics: dict[str, Tensor] = {}
         for k in range(self.utd_ratio):
-            rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            metrics |= self.update_critic(
-                _rows(observation, rows),
-                batch["action"][rows],
-                batch["reward"][rows],
-                _rows(next_observation, rows),
-                not_terminated[rows],
-            )
+            newest = transitions.rows(slice(k * self.batch_size, (k + 1) * self.batch_size))
+            metrics |= self.update_critic(newest)
         self._calls += 1
         if self._calls > self.config.actor_delay:
-            metrics |= self.update_actor(_rows(observation, rows))
+            metrics |= self.update_actor(newest.observation)
         return {name: float(value) for name, value in metrics.items()}
 
     def learn_offline(self, batch: Batch) -> dict[str, float]:
@@ -227,21 +256,12 @@ class SAC:
         self._step("imitation", loss)
         return {"imitation_loss": float(loss.detach())}
 
-    def update_critic(
-        self,
-        observation: Tensors,
-        action: Tensor,
-        reward: Tensor,
-        next_observation: Tensors,
-        not_terminated: Tensor,
-    ) -> dict[str, Tensor]:
+    def update_critic(self, transitions: Transitions) -> dict[str, Tensor]:
         """One step of encoder, critics and their targets; touches nothing of the actor."""
-        noise = self._noise(action.shape[0])
+        noise = self._noise(transitions.action.shape[0])
         members = torch.randperm(self.config.critics, generator=self._generator)
         subset = members[: self.config.target_subset].to(self._device)
-        loss, value = self._critic_loss(
-            observation, action, reward, next_observation, not_terminated, noise, subset
-        )
+        loss, value = self._critic_loss(transitions, noise, subset)
         self._step("critic", loss)
         with torch.no_grad():
             torch._foreach_lerp_(
@@ -300,25 +320,47 @@ class SAC:
         for name, optimizer in self._optimizers.items():
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
 
+    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take over actor and encoder, and critics and temperature if there are any, of another run's `state_dict`.
+
+        Raises:
+            InputError: A network is of another architecture.
+        """
+        take_over(self.actor, "actor", state)
+        self.encoder.load_learned_state(below("encoder.", state))
+        if not below("critic.", state):
+            return  # Of a clone, which has none.
+        take_over(self.critic, "critic", state)
+        averaged = "target_critic" if below("target_critic.", state) else "critic"
+        take_over(self.target_critic, averaged, state)
+        if "log_temperature" in state:
+            with torch.no_grad():
+                self.log_temperature.copy_(state["log_temperature"])
+
+    def _transitions(self, batch: Batch) -> Transitions:
+        """A batch, as losses take it."""
+        return Transitions(
+            self._observation(batch, "observation"),
+            batch["action"],
+            batch["reward"],
+            self._observation(batch, "next_observation"),
+            # A time-out bootstraps, a termination does not: `truncated` plays no part here.
+            1.0 - batch["terminated"].float(),
+            batch.get("mc_return"),
+        )
+
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Observations of a batch by key, as they are learned from."""
         return {key: batch[f"{prefix}.{key}"] for key in self._keys}
 
     def _critic_loss_eager(
-        self,
-        observation: Tensors,
-        action: Tensor,
-        reward: Tensor,
-        next_observation: Tensors,
-        not_terminated: Tensor,
-        noise: Tensor,
-        subset: Tensor,
+        self, transitions: Transitions, noise: Tensor, subset: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
         with torch.no_grad():
-            next_value = self._next_value(self.encoder(next_observation), noise, subset)
-            target = reward + self.config.discount * not_terminated * next_value
-        values = self.critic(self.encoder(observation), action)
+            next_value = self._next_value(self.encoder(transitions.next_observation), noise, subset)
+            target = transitions.reward + self.config.discount * transitions.not_terminated * next_value
+        values = self.critic(self.encoder(transitions.observation), transitions.action)
         return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
             -1
         ).sum(), values.detach().mean()
@@ -356,10 +398,6 @@ class SAC:
 
 def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-
-
-def _rows(observation: Tensors, rows: slice) -> Tensors:
-    return {key: values[rows] for key, values in observation.items()}
 
 
 def _compiled(function: Callable[..., Any], wanted: bool, device: torch.device) -> Callable[..., Any]:

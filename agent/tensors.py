@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from agent.config import InputError
+
 Tensors = dict[str, Tensor]
 
 
@@ -16,6 +18,24 @@ def above(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
 def below(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
     """Those whose names begin with `prefix`, named by what follows it."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def take_over(module: torch.nn.Module, name: str, state: Mapping[str, Tensor]) -> None:
+    """Load the network called `name` of a checkpoint into a module.
+
+    Raises:
+        InputError: It is of another architecture; the message names the first tensor that differs.
+    """
+    own, theirs = module.state_dict(), below(f"{name}.", state)
+    for key in sorted(own.keys() | theirs.keys()):
+        shapes = [list(tensors[key].shape) if key in tensors else None for tensors in (own, theirs)]
+        if shapes[0] != shapes[1]:
+            here, there = ("absent" if shape is None else f"of shape {shape}" for shape in shapes)
+            raise InputError(
+                f"The checkpoint is of another architecture: {name}.{key} is {there} in it and {here} in this run; use "
+                "the same hidden_sizes, layer_norm, critics and observations."
+            )
+    module.load_state_dict(theirs)
 
 
 def detached(state: Mapping[str, Tensor]) -> Tensors:

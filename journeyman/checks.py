@@ -8,6 +8,7 @@ from agent.config import InputError
 from journeyman.config import RunConfig
 from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations
+from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.wiring import (
     make_device,
@@ -30,6 +31,7 @@ def check(config: RunConfig) -> None:
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
+    check_initialisation(config, spec)
     replay_capacities(config, spec)
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
@@ -58,7 +60,7 @@ def _check_demonstrations(config: RunConfig) -> None:
             "alone: set it to 1."
         )
     updates = getattr(parameters, "offline_updates", 0)
-    if updates and not config.demonstrations.episodes:
+    if updates and not config.demonstrations.episodes and config.init is None:
         raise InputError(
             f"algorithm.config.offline_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
             "learn from; use some demonstrations, or another algorithm without an offline phase."

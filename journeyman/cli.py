@@ -9,6 +9,7 @@ from robot_env.program import run_program
 # Verb -> what it does. Each is a module of that name with `run(options) -> exit code`.
 _VERBS = {
     "train": "learn a task: starts learner and actor on this machine, ends with a report",
+    "pretrain": "learn from recorded data alone; train init=RUN goes on with what it learned",
     "learner": "the learner alone; actors on other machines connect to transport.address",
     "actor": "the actor alone; drives the robot and streams to transport.address",
     "collect": "record demonstrations as MCAP episodes, of the scripted expert or by hand with device=...",

@@ -236,7 +236,13 @@ class FinalEvaluationConfig(Config):
 
 
 class RunConfig(Config):
-    """Everything a run depends on."""
+    """Everything a run depends on.
+
+    Attributes:
+        init: Folder of a run whose policy, and critics if it has any, this one begins with: its newest checkpoint. The
+            offline phase counts as done, and its demonstrations are this run's unless `demonstrations.folder` names
+            others.
+    """
 
     task: Task
     algorithm: AlgorithmConfig
@@ -247,6 +253,7 @@ class RunConfig(Config):
     curriculum: CurriculumConfig = CurriculumConfig()
     device: DeviceConfig = DeviceConfig()
     seed: int = 0
+    init: str | None = None
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()
     demonstrations: DemonstrationConfig = DemonstrationConfig()

@@ -9,6 +9,7 @@ from agent.config import InputError
 from journeyman.checks import check
 from journeyman.collect import record_demonstrations
 from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
+from journeyman.initialisation import begun_from
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_learners
@@ -16,7 +17,7 @@ from journeyman.wiring import make_learners
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
 _FILES = ("model", "goals", "cache")  # Keys of `reward.config` that name some.
-_FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed")
+_FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed", "init")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,7 +52,7 @@ def open_or_create(overrides: list[str], supervised: bool = False) -> tuple[RunC
     """
     folder, rest = split_run(overrides)
     if folder is None:
-        config = with_absolute_paths(compose(rest))
+        config = begun_from(with_absolute_paths(compose(rest)))
         check(config)
         directory = RunDirectory.create(config)
         directory.hold()
@@ -99,6 +100,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     }
     return msgspec.structs.replace(
         config,
+        init=absolute(config.init),
         reward=found(config.reward),
         practice=msgspec.structs.replace(practice, tasks=tasks),
         demonstrations=msgspec.structs.replace(demonstrations, folder=absolute(demonstrations.folder)),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, Agent, episode_seed
-from agent.algorithm import KeepsFeatures, RewardLearner, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, load_algorithm, make_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert
@@ -36,6 +36,7 @@ from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
 from journeyman.demonstrations import demonstration_folder, load_episodes, read_demonstrations
 from journeyman.help import make_file_operator
+from journeyman.initialisation import initial_checkpoint
 from journeyman.run_directory import RunDirectory
 from robot_env.contracts import DemonstratedRewardModel, RewardModel
 from robot_env.env import RobotEnv
@@ -242,11 +243,12 @@ def make_sampler(
     log: RecordLog,
     device: torch.device,
     keep: Convert | None,
+    returns_discount: float | None = None,
 ) -> MixedSampler:
     """Demonstrations and replay, the latter and the interventions rebuilt from the log."""
     capacity, interventions = replay_capacities(config, spec)
-    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, keep)
-    replay = ReplayBuffer(spec, capacity, config.seed + 2, keep)
+    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, keep, returns_discount)
+    replay = ReplayBuffer(spec, capacity, config.seed + 2, keep, returns_discount)
     sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device)
     for records in log.records():
         sampler.append(records)
@@ -266,8 +268,6 @@ def make_learners(
         _make_learner(config, run, env, name, agent_address(address, index), journal, changed)
         for index, name in enumerate(config.practice.agents)
     ]
-    for learner in learners:
-        learner.resume()
     whole = learners[0] if len(learners) == 1 else LearnerTeam(learners, changed, journal)
     return whole, [learner.server for learner in learners]
 
@@ -291,7 +291,8 @@ def _make_learner(
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
     home = run.agent(name)
     log = RecordLog.open(home.replay_log, spec.dtype)
-    sampler = make_sampler(config, spec, demonstrations, log, device, keep)
+    discount = algorithm.returns_discount if isinstance(algorithm, NeedsReturns) else None
+    sampler = make_sampler(config, spec, demonstrations, log, device, keep, discount)
     _catch_up(journal, run, log, name)
     keys = _server_keys(config)
     server = LearnerServer(
@@ -306,7 +307,10 @@ def _make_learner(
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
-    return Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    if not learner.resume() and (initial := initial_checkpoint(config, name)) is not None:
+        learner.begin_from(initial)
+    return learner
 
 
 def agent_address(address: str, index: int) -> str:

@@ -59,13 +59,6 @@ def moved(before, after, prefix):
     return {k for k in before if k.startswith(prefix) and not torch.equal(before[k], after[k])}
 
 
-def parts(drq, batch):
-    observation, following = (
-        drq._observation(batch, prefix) for prefix in ("observation", "next_observation")
-    )
-    return observation, batch["action"], batch["reward"], following, 1.0 - batch["terminated"].float()
-
-
 @pytest.mark.parametrize(
     "encoder",
     [
@@ -86,7 +79,7 @@ def test_the_critics_loss_trains_the_encoder_and_the_actors_does_not(encoder, vi
     assert not moved(before, after, "encoder.")
     assert not moved(before, after, "critic.")
     assert moved(before, after, "actor.")
-    drq.update_critic(*parts(drq, batch))
+    drq.update_critic(drq._transitions(batch))
     last = drq.state_dict()
     assert not moved(after, last, "actor.")
     assert moved(after, last, "encoder.") == {

@@ -12,7 +12,7 @@ import torch
 
 from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
-from agent.sac import SAC, SACConfig
+from agent.sac import SAC, SACConfig, Transitions
 from agent.transition import TransitionSpec
 
 CPU = torch.device("cpu")
@@ -34,8 +34,8 @@ def make_sac(spec, seed=0, **changes):
     return SAC(config, spec, CPU, seed)
 
 
-def parts(batch):
-    return (
+def transitions(batch):
+    return Transitions(
         {"state": batch["observation.state"]},
         batch["action"],
         batch["reward"],
@@ -57,7 +57,7 @@ def test_critic_updates_leave_the_actor_bit_identical(spec, make_batch):
     sac.update(make_batch(16))  # Adam now has momentum: a shared optimiser would drift from here on.
     before = sac.state_dict()
     for seed in range(5):
-        sac.update_critic(*parts(make_batch(8, seed)))
+        sac.update_critic(transitions(make_batch(8, seed)))
     after = sac.state_dict()
     for prefix in ("actor.", "log_temperature", "optimizer.actor", "optimizer.temperature"):
         assert same(snapshot(before, prefix), after), prefix
@@ -99,7 +99,7 @@ def test_critic_loss_is_the_bellman_error_of_the_papers(spec, make_batch, entrop
     sac = make_sac(spec, critics=5, target_subset=2, entropy_backup=entropy_backup)
     batch = make_batch(8, terminated=np.arange(256) % 3 == 0)
     noise, subset = torch.randn(8, 2), torch.tensor([3, 1])
-    loss, _ = sac._critic_loss_eager(*parts(batch), noise, subset)
+    loss, _ = sac._critic_loss_eager(transitions(batch), noise, subset)
     target = bellman_target(sac, batch, noise, subset)
     values = sac.critic(batch["observation.state"], batch["action"])
     expected = sum(((values[i] - target) ** 2).mean() for i in range(5))
@@ -115,7 +115,7 @@ def test_a_time_out_bootstraps_and_a_termination_does_not(spec, make_batch):
         "truncated": {"truncated": True},
         "terminated": {"terminated": True},
     }.items():
-        losses[name] = float(sac._critic_loss_eager(*parts(make_batch(8, **flags)), noise, subset)[0])
+        losses[name] = float(sac._critic_loss_eager(transitions(make_batch(8, **flags)), noise, subset)[0])
     assert losses["truncated"] == losses["neither"]
     assert losses["terminated"] != losses["neither"]
 
@@ -135,7 +135,7 @@ def test_target_subset_is_drawn_without_replacement_and_varies(spec, make_batch)
     inner = sac._critic_loss
     sac._critic_loss = lambda *arguments: (seen.append(tuple(arguments[-1].tolist())), inner(*arguments))[1]
     for seed in range(40):
-        sac.update_critic(*parts(make_batch(8, seed)))
+        sac.update_critic(transitions(make_batch(8, seed)))
     assert all(len(set(pair)) == 2 for pair in seen)
     assert len({frozenset(pair) for pair in seen}) == 6
 

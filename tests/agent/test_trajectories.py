@@ -1,0 +1,119 @@
+"""Episodes of several actors, and of people who interrupt, are told apart; returns belong to their episode alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.demonstrations import Demonstrations
+from agent.replay import MixedSampler, ReplayBuffer
+from agent.trajectories import EpisodeTracker, returns_to_go
+
+CPU = torch.device("cpu")
+
+
+def make_episode(spec, number, length, actor=0, terminated=True, rewards=None):
+    """Its observations name actor, episode and step."""
+    rows = np.zeros(length, spec.dtype)
+    for name, offset in (("observation.state", 0), ("next_observation.state", 1)):
+        rows[name][:, 0], rows[name][:, 1] = actor, number
+        rows[name][:, 2] = np.arange(length) + offset
+    rows["episode"], rows["step"] = number, np.arange(length)
+    rows["reward"] = np.arange(length) if rewards is None else rewards
+    rows["terminated" if terminated else "truncated"][-1] = True
+    return rows
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), actors=st.integers(1, 3), data=st.data())
+def test_interleaved_episodes_of_the_same_number_are_told_apart(lengths, actors, data):
+    from gymnasium.spaces import Box
+
+    from agent.transition import TransitionSpec
+
+    spec = TransitionSpec.of(Box(-1, 1, (3,)), Box(-1, 1, (1,)))
+    streams = [
+        [row for number, length in enumerate(lengths) for row in make_episode(spec, number, length, actor)]
+        for actor in range(actors)
+    ]
+    tracker, stream, over = EpisodeTracker(spec), [], []
+    while any(streams):
+        actor = data.draw(st.sampled_from([i for i, s in enumerate(streams) if s]))
+        count = data.draw(st.integers(1, 5))
+        rows, streams[actor] = streams[actor][:count], streams[actor][count:]
+        over += [n.tolist() for n in tracker.follow(np.array(rows, spec.dtype), len(stream))]
+        stream += rows
+    assert sorted(n for numbers in over for n in numbers) == list(range(len(stream)))
+    for numbers in over:
+        states = np.array([stream[n]["observation.state"] for n in numbers])
+        assert np.unique(states[:, :2], axis=0).shape[0] == 1
+        assert states[:, 2].tolist() == list(range(lengths[int(states[0, 1])]))
+
+
+def test_episodes_that_never_end_are_forgotten(spec):
+    tracker = EpisodeTracker(spec)
+    for number in range(1000):
+        assert not list(tracker.follow(make_episode(spec, number, 3)[:2], 2 * number))
+    assert len(tracker._open) <= 256
+
+
+def test_returns_are_discounted_sums_to_the_end():
+    np.testing.assert_allclose(returns_to_go(np.float32([1.0, 0.0, 4.0]), 0.5), [2.0, 2.0, 4.0])
+    assert returns_to_go(np.zeros(0, np.float32), 0.9).shape == (0,)
+
+
+def returns_of(buffer):
+    return buffer.take("mc_return", np.arange(len(buffer))).tolist()
+
+
+def test_a_return_is_unknown_until_the_episode_is_over(spec):
+    buffer = ReplayBuffer(spec, 10, 0, returns_discount=0.5)
+    episode = make_episode(spec, 0, 3, rewards=[1.0, 0.0, 4.0])
+    buffer.append(episode[:2])
+    assert returns_of(buffer) == [-np.inf, -np.inf]
+    buffer.append(episode[2:])
+    assert returns_of(buffer) == [2.0, 2.0, 4.0]
+
+
+def test_what_a_cut_episode_would_have_cost_is_unknown(spec):
+    buffer = ReplayBuffer(spec, 10, 0, returns_discount=0.5)
+    buffer.append(make_episode(spec, 0, 2, terminated=False, rewards=[-1.0, -1.0]))
+    buffer.append(make_episode(spec, 1, 2, terminated=False, rewards=[0.0, 1.0]))
+    buffer.append(make_episode(spec, 2, 2, terminated=True, rewards=[-1.0, -1.0]))
+    assert returns_of(buffer) == [-np.inf, -np.inf, 0.5, 1.0, -1.5, -1.0]
+
+
+def test_a_ring_that_went_round_keeps_the_returns_of_what_it_holds(spec):
+    buffer = ReplayBuffer(spec, 4, 0, returns_discount=1.0)
+    for row in make_episode(spec, 0, 6, rewards=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]):
+        buffer.append(np.array([row], spec.dtype))
+    assert sorted(returns_of(buffer)) == [6.0, 11.0, 15.0, 18.0]
+    buffer.append(make_episode(spec, 1, 3, rewards=1.0)[:1])
+    assert sorted(returns_of(buffer)) == [-np.inf, 6.0, 11.0, 15.0]
+
+
+def test_batches_have_returns_where_they_are_asked_for(spec):
+    def sampler(discount):
+        shown = Demonstrations(spec, make_episode(spec, 7, 4), 8, 0, returns_discount=discount)
+        return MixedSampler(spec, ReplayBuffer(spec, 8, 1, returns_discount=discount), shown, 0.5, CPU)
+
+    mixed = sampler(1.0)
+    assert set(mixed.sample_demonstrations(32)["mc_return"].tolist()) == {6.0, 5.0, 3.0}
+    mixed.append(make_episode(spec, 0, 2, rewards=[10.0, 20.0]))
+    assert set(mixed.sample(2, 32)["mc_return"].tolist()) == {6.0, 5.0, 3.0, 30.0, 20.0}
+    assert "mc_return" not in sampler(None).sample_demonstrations(4)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_what_a_person_did_to_the_end_has_its_return(spec, first):
+    mixed = MixedSampler(
+        spec,
+        ReplayBuffer(spec, 8, 0, returns_discount=1.0),
+        Demonstrations(spec, np.zeros(0, spec.dtype), 8, 1, returns_discount=1.0),
+        0.5,
+        CPU,
+    )
+    episode = make_episode(spec, 0, 4, rewards=1.0)
+    episode["intervened"][first:] = True
+    mixed.append(episode)
+    assert set(mixed.sample_demonstrations(32)["mc_return"].tolist()) == set(range(1, 5 - first))
