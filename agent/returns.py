@@ -32,14 +32,14 @@ def monte_carlo_returns(
     Cal-QL (Nakamoto et al., arXiv:2303.05479, section 5) bounds the values of sampled actions from below by them, as
     values of the policy that made the data.
 
-    What an episode that was cut (truncated, or its data end) would have earned beyond the cut nobody knows. The sum up to
-    the cut is a lower bound of the return where no reward is negative; with a reward of -1 per step it is too high.
+    What an episode that was cut (truncated, or its data end) would have earned beyond the cut nobody knows. The sum up
+    to the cut is a lower bound of the return where no reward is negative; with a reward of -1 per step it is too high.
 
     Args:
         records: Transitions of one actor in the order they were made, shape (N,); see `episode_ends`.
         discount: Of the reward of the next step, in [0, 1].
-        of_cut: For transitions of an episode that was cut: `partial` gives the sum up to the cut, `unknown` gives -inf,
-            which bounds nothing (Cal-QL is then CQL).
+        of_cut: For transitions of an episode that was cut: `partial` gives the sum up to the cut, `unknown` gives
+            -inf, which bounds nothing (Cal-QL is then CQL).
 
     Returns:
         Shape (N,).
