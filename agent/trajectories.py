@@ -54,3 +54,18 @@ def returns_to_go(rewards: NDArray[np.float32], discount: float) -> NDArray[np.f
         value = float(rewards[step]) + discount * value
         values[step] = value
     return values
+
+
+def episode_ends(records: Records) -> NDArray[np.bool_]:
+    """Which transitions are the last of their episode, shape (N,).
+
+    One that terminated or was truncated is, also where its episode's number goes on; so is the last of all.
+
+    Args:
+        records: Transitions of one actor in the order they were made, shape (N,).
+    """
+    ends: NDArray[np.bool_] = records["terminated"] | records["truncated"]
+    if len(records):
+        ends[:-1] |= records["episode"][1:] != records["episode"][:-1]
+        ends[-1] = True
+    return ends

@@ -1,5 +1,7 @@
 """What can be found out before a run begins."""
 
+import sys
+
 import numpy as np
 import torch
 
@@ -7,7 +9,7 @@ from agent.algorithm import load_algorithm, make_policy
 from agent.config import InputError
 from journeyman.config import RunConfig
 from journeyman.curriculum import check_curriculum
-from journeyman.demonstrations import demonstration_folder, read_demonstrations
+from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.wiring import (
@@ -21,7 +23,7 @@ from journeyman.wiring import (
 
 
 def check(config: RunConfig) -> None:
-    """Find out what is wrong before a folder is made or a process started.
+    """Find out what is wrong before a folder is made or a process started; say what is only suspicious.
 
     Raises:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
@@ -41,8 +43,10 @@ def check(config: RunConfig) -> None:
     practise(env, config)
     check_curriculum(env, config)
     for name in config.practice.agents:
-        if config.demonstrations.folder:
-            read_demonstrations(demonstration_folder(config, None, name), config, env, spec)
+        folder = demonstration_folder(config, None, name)
+        if folder is not None:
+            for remark in remarks(folder, config, read_demonstrations(folder, config, env, spec)):
+                print(remark, file=sys.stderr, flush=True)
     env.close()
 
 

@@ -16,6 +16,7 @@ _VERBS = {
     "label": "say which frames of recorded episodes show success",
     "reward": "fit a success classifier to labelled episodes, or check one on others",
     "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats, convert; see docs/episodes.md",
+    "data": "check a data set that others recorded (D4RL's HDF5, Minari); see docs/offline.md",
     "evaluate": "deterministic evaluation of a run's newest policy",
     "helped": "answer an actor that asks a person for a hand; shows what it asked",
     "report": "write the report of a run again",
@@ -65,6 +66,12 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "episodes":
         parser.add_argument("action", help="what to do; see docs/episodes.md")
         parser.add_argument("words", nargs="*", help="paths and key=value")
+        return
+    if verb == "data":
+        parser.add_argument(
+            "action", choices=("check",), help="check PATH [task=...] [out=FILE.json]; see docs/offline.md"
+        )
+        parser.add_argument("words", nargs="*", help="a path and key=value")
         return
     if verb == "collect":
         parser.add_argument(

@@ -169,7 +169,8 @@ class DemonstrationConfig(Config):
     """Where demonstrations come from.
 
     Attributes:
-        folder: MCAP episodes made by `journeyman collect`; null lets `train` record the scripted expert.
+        folder: MCAP episodes made by `journeyman collect`, or a data set of others (docs/offline.md); null lets `train`
+            record the scripted expert.
         episodes: How many are used, or recorded where there is no folder; 0 learns without.
         noise: Standard deviation of the noise on the scripted expert's actions, in action units.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from agent.config import InputError
 from controllers.config import InputError as RobotInputError
 from journeyman.config import RunConfig
-from journeyman.demonstrations import demonstration_folder, load_episodes
+from journeyman.demonstrations import demonstration_folder, load_episodes, refuse_without_episodes
 from journeyman.recording import demonstrator
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import load_factory, make_env
@@ -49,13 +49,16 @@ def check_curriculum(env: RobotEnv, config: RunConfig) -> None:
     """Find out what is wrong with a run's curriculum before it begins; demonstrations may not be recorded yet.
 
     Raises:
-        InputError: See `make_curriculum`; or it needs demonstrations, and the run has none.
+        InputError: See `make_curriculum`; or it needs demonstrations, and the run has none or only transitions.
     """
     if config.curriculum.factory is None:
         return
     curriculum = make_curriculum(config, config.curriculum.factory, env)
-    if isinstance(curriculum, DemonstratedCurriculum) and not config.demonstrations.episodes:
-        raise _no_demonstrations(config)
+    if isinstance(curriculum, DemonstratedCurriculum):
+        if not config.demonstrations.episodes:
+            raise _no_demonstrations(config)
+        if (folder := demonstration_folder(config, None)) is not None:
+            refuse_without_episodes(folder, config)
 
 
 def make_curriculum(config: RunConfig, path: str, env: RobotEnv) -> Curriculum:

@@ -1,7 +1,7 @@
 """A run's demonstrations: where they are, and as transitions that a learner takes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +10,8 @@ import numpy as np
 from agent.config import InputError
 from agent.transition import Provenance, Records, TransitionSpec
 from journeyman.config import RunConfig
+from journeyman.offline.reading import is_data_set, read_offline
+from journeyman.offline.report import warnings_of
 from journeyman.run_directory import RunDirectory
 from robot_env.contracts import DemonstratedRewardModel
 from robot_env.env import RobotEnv
@@ -21,11 +23,21 @@ _MEANING = ("action", "observation", "reward", "control_rate_hz")
 
 
 def demonstration_folder(config: RunConfig, run: RunDirectory | None, agent: str = "") -> Path | None:
-    """Where an agent's demonstrations are; None where it learns without, or there is no run yet to have them."""
+    """Where an agent's demonstrations are; None where it learns without, or there is no run yet to have them.
+
+    Raises:
+        InputError: One data set is named for the agents of several tasks.
+    """
     if config.demonstrations.episodes == 0:
         return None
     if config.demonstrations.folder:
-        return Path(config.demonstrations.folder) / agent
+        whole = Path(config.demonstrations.folder)
+        if agent and is_data_set(whole):
+            raise InputError(
+                f"demonstrations.folder {whole} is one data set, but each of {', '.join(config.practice.agents)} needs "
+                "its own: give a folder with a folder of that name for each, or choose practice=none."
+            )
+        return whole / agent
     return run.demonstrations / agent if run else None
 
 
@@ -34,11 +46,16 @@ def read_demonstrations(
 ) -> Records:
     """All transitions of the demonstrations that the run uses, in order, with the rewards that the run pays.
 
+    Of episodes it is known what their numbers mean, and they must mean what the task's do. Of a data set of others
+    (see `read_offline`) only sizes and ranges are compared, and its rewards are as they stand.
+
     Raises:
-        InputError: A file is damaged or belongs to another observation or action space.
+        InputError: A file is damaged or belongs to another observation or action space, or there are too few episodes.
     """
     if folder is None:
         return np.zeros(0, spec.dtype)
+    if is_data_set(folder):
+        return _first_episodes(folder, config, read_offline(folder, spec))
     records = episode_records(load_episodes(folder, config, env), spec)
     model = env.reward_model
     if isinstance(model, DemonstratedRewardModel):
@@ -48,12 +65,41 @@ def read_demonstrations(
     return records
 
 
+def remarks(folder: Path, config: RunConfig, records: Records) -> Iterator[str]:
+    """What a person should know of demonstrations before a run learns from them, one sentence each.
+
+    Args:
+        folder: Where they are.
+        config: Of the run.
+        records: What `read_demonstrations` made of them.
+    """
+    if is_data_set(folder):
+        yield (
+            f"Of {folder} only sizes and ranges were checked: whether its observations, actions and rewards mean what "
+            f"those of task {config.task.name!r} mean is not known."
+        )
+    for warning in warnings_of(records):
+        yield f"Warning: demonstrations in {folder}: {warning}"
+
+
+def _first_episodes(source: Path, config: RunConfig, records: Records) -> Records:
+    """As many episodes as the run uses, of transitions whose episodes are numbered from 0."""
+    held, wanted = int(records["episode"][-1]) + 1, config.demonstrations.episodes
+    if held < wanted:
+        raise InputError(
+            f"{source} holds {held} episodes, but demonstrations.episodes is {wanted}: set "
+            f"demonstrations.episodes={held}, or give more data."
+        )
+    return records[records["episode"] < wanted]
+
+
 def load_episodes(folder: Path, config: RunConfig, env: RobotEnv) -> list[Episode]:
-    """The demonstrations that the run uses, in order.
+    """The demonstrations that the run uses, in order, as they were recorded.
 
     Raises:
-        InputError: See `read_demonstrations`; also if there are too few.
+        InputError: See `read_demonstrations`; also if they are a data set of others, which holds transitions only.
     """
+    refuse_without_episodes(folder, config)
     images = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
     episodes = load_demonstrations(folder, env.state_names, env.task.action.size, images)
     wanted = config.demonstrations.episodes
@@ -65,6 +111,20 @@ def load_episodes(folder: Path, config: RunConfig, env: RobotEnv) -> list[Episod
     for episode in episodes[:wanted]:
         _refuse_other_meaning(folder, episode, config.task)
     return episodes[:wanted]
+
+
+def refuse_without_episodes(folder: Path, config: RunConfig) -> None:
+    """Rewards and curricula that are made from demonstrations need more of them than transitions.
+
+    Raises:
+        InputError: They are a data set of others.
+    """
+    if is_data_set(folder):
+        raise InputError(
+            f"Rewards and curricula that are made from demonstrations (here reward={config.reward.name}, "
+            f"curriculum={config.curriculum.name}) need recorded episodes, but {folder} holds transitions: make "
+            "episodes of it with journeyman episodes convert, or choose others."
+        )
 
 
 def _refuse_other_meaning(folder: Path, episode: Episode, task: Task) -> None:

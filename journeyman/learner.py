@@ -10,6 +10,7 @@ from journeyman.checks import check
 from journeyman.collect import record_demonstrations
 from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
 from journeyman.initialisation import begun_from
+from journeyman.offline.minari import STORED
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_learners
@@ -85,6 +86,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(path: str | None) -> str | None:
         return None if path is None else str(Path(path).absolute())
 
+    def data(path: str | None) -> str | None:
+        return path if path is not None and path.startswith(STORED) else absolute(path)
+
     def found(reward: RewardModelConfig) -> RewardModelConfig:
         files = {
             key: absolute(path)
@@ -103,7 +107,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         init=absolute(config.init),
         reward=found(config.reward),
         practice=msgspec.structs.replace(practice, tasks=tasks),
-        demonstrations=msgspec.structs.replace(demonstrations, folder=absolute(demonstrations.folder)),
+        demonstrations=msgspec.structs.replace(demonstrations, folder=data(demonstrations.folder)),
         transport=msgspec.structs.replace(transport, keys=absolute(transport.keys)),
     )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.demonstrations import Demonstrations
 from agent.replay import MixedSampler, ReplayBuffer
-from agent.trajectories import EpisodeTracker, returns_to_go
+from agent.trajectories import EpisodeTracker, episode_ends, returns_to_go
 
 CPU = torch.device("cpu")
 
@@ -117,3 +117,20 @@ def test_what_a_person_did_to_the_end_has_its_return(spec, first):
     episode["intervened"][first:] = True
     mixed.append(episode)
     assert set(mixed.sample_demonstrations(32)["mc_return"].tolist()) == set(range(1, 5 - first))
+
+
+@pytest.mark.parametrize(
+    ("episodes", "terminated", "truncated"),
+    [
+        ([0, 0, 1, 1], [3], []),  # Another number.
+        ([0, 0, 0, 0], [3], [1]),  # A flag.
+        ([0, 0, 0, 0], [1, 3], []),
+        ([0, 0, 1, 1], [], []),  # The data end.
+    ],
+)
+def test_a_number_a_flag_or_the_end_of_the_data_ends_an_episode(spec, episodes, terminated, truncated):
+    records = np.zeros(4, spec.dtype)
+    records["episode"] = episodes
+    records["terminated"][terminated], records["truncated"][truncated] = True, True
+    assert episode_ends(records).tolist() == [False, True, False, True]
+    assert episode_ends(records[:0]).tolist() == []

@@ -1,6 +1,6 @@
 """HDF5 files as plain trees of arrays, read with distrust and written with checksums."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,20 +63,26 @@ class Hdf5File:
         with refusing(self._path, group):
             return dict(self._file[group].attrs)
 
-    def tree(self, group: str) -> Tree:
+    def tree(self, group: str, only: Collection[str] | None = None) -> Tree:
         """Everything in a group.
+
+        Args:
+            group: Its name.
+            only: What of it is read, by name; all if None.
 
         Raises:
             InputError: It cannot be read.
         """
         with refusing(self._path, group):
-            return self._tree(self._file[group], 0)
+            return self._tree(self._file[group], 0, only)
 
-    def _tree(self, group: Any, depth: int) -> Tree:
+    def _tree(self, group: Any, depth: int, only: Collection[str] | None = None) -> Tree:
         if depth > _DEEPEST:
             raise ValueError("groups within groups without end")
         tree = Tree(attributes=dict(group.attrs))
         for name in group:
+            if only is not None and name not in only:
+                continue
             item = group[name]
             if hasattr(item, "keys"):
                 tree.groups[name] = self._tree(item, depth + 1)

@@ -19,7 +19,7 @@ def library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"This conversion needs the Python package {module.partition('.')[0]} ({error}); install it with: "
+            f"This format needs the Python package {module.partition('.')[0]} ({error}); install it with: "
             "pip install 'journeyman[convert]'"
         ) from None
 

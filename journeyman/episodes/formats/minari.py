@@ -109,12 +109,9 @@ def read(source: Path, options: ForeignOptions, report: Report) -> Iterator[Name
     description = _read_description(source)
     with Hdf5File(source / _DATA) as file:
         ours = MARK in description or MARK in file.attributes("/")
-        names = [name for name in file.names("/") if name.startswith("episode_")]
-        for name in sorted(_expected(description) | set(names), key=lambda name: (len(name), name)):
+        for name, is_held in _names(file, description).items():
             try:
-                if name not in names:
-                    raise InputError(f"{name}: {_DESCRIPTION} counts it, but {_DATA} does not hold it.")
-                tree = file.tree(name)
+                tree = _tree(file, name, is_held)
                 if ours or KEPT in tree.groups:
                     episode = _exported(name, tree, options.accept_changes)
                 else:
@@ -123,6 +120,18 @@ def read(source: Path, options: ForeignOptions, report: Report) -> Iterator[Name
                 report.drop(str(error))
             else:
                 yield NamedEpisode(name, episode)
+
+
+def recordings(source: Path) -> Iterator[tuple[str, Recording]]:
+    """Every episode of a dataset as it was recorded, ours or others', with its name; for who needs no `Episode`.
+
+    Raises:
+        InputError: It is none of Minari's, or anything in it cannot be read.
+    """
+    description = _read_description(source)
+    with Hdf5File(source / _DATA) as file:
+        for name, is_held in _names(file, description).items():
+            yield name, _recording(name, _tree(file, name, is_held), description)
 
 
 def _read_description(source: Path) -> dict[str, Any]:
@@ -146,10 +155,18 @@ def _read_description(source: Path) -> dict[str, Any]:
     return description
 
 
-def _expected(description: dict[str, Any]) -> set[str]:
-    """Names of the episodes that the description counts."""
+def _names(file: Hdf5File, description: dict[str, Any]) -> dict[str, bool]:
+    """Names of the episodes that the description counts or the file holds, in order, and whether it holds them."""
     # A damaged number must not make us count to it.
-    return {f"episode_{i}" for i in range(min(description["total_episodes"], 100_000))}
+    counted = {f"episode_{i}" for i in range(min(description["total_episodes"], 100_000))}
+    held = {name for name in file.names("/") if name.startswith("episode_")}
+    return {name: name in held for name in sorted(counted | held, key=lambda name: (len(name), name))}
+
+
+def _tree(file: Hdf5File, name: str, is_held: bool) -> Tree:
+    if not is_held:
+        raise InputError(f"{name}: {_DESCRIPTION} counts it, but {_DATA} does not hold it.")
+    return file.tree(name)
 
 
 def _exported(name: str, tree: Tree, accept_changes: bool) -> Episode:

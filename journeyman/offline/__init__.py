@@ -1,0 +1,1 @@
+"""Data sets that others recorded, D4RL's HDF5 files and Minari's folders, as transitions; see docs/offline.md."""
