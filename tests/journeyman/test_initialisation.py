@@ -43,10 +43,11 @@ def state_of(run):
     return load_checkpoint(RunDirectory(run).checkpoints().newest())[0]
 
 
-def learner_of(tmp_path, monkeypatch, *overrides):
+def learner_of(tmp_path, monkeypatch, *overrides, then=lambda learner: None):
     monkeypatch.chdir(tmp_path)
     config, directory = open_or_create([*TINY, *overrides])
     learner, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/learner")
+    then(learner)
     server.close()
     server._record_log.close()  # As the end of the process does.
     learner.close()
@@ -97,10 +98,12 @@ def test_other_demonstrations_are_kept_and_the_path_holds_from_anywhere(runs, mo
 
 
 def test_a_checkpoint_of_its_own_goes_before(runs, tmp_path, monkeypatch):
-    learner, _ = learner_of(tmp_path, monkeypatch, f"init={runs['calql']}", "algorithm=wsrl")
-    with torch.no_grad():
-        learner._algorithm.log_temperature.fill_(-7.0)
-    learner._save()
+    def save_another(learner):
+        with torch.no_grad():
+            learner._algorithm.log_temperature.fill_(-7.0)
+        learner._save()
+
+    learner_of(tmp_path, monkeypatch, f"init={runs['calql']}", "algorithm=wsrl", then=save_another)
     config, directory = open_or_create([f"run={tmp_path / 'runs/latest'}"], supervised=True)
     again, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/again")
     server.close()
