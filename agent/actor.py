@@ -28,6 +28,8 @@ class ActorConfig(Config):
         random_steps: Uniformly random actions at the start of the run, before the policy acts.
         evaluate_every: Environment steps between two evaluations; 0 never evaluates.
         evaluation_episodes: Episodes of each.
+        evaluate_at_start: Whether the policy is evaluated before the first environment step, too: of one that was
+            pretrained, which may get worse before it gets better.
         park_after_s: Without word from the learner for so long, the robot is parked until it answers again.
         fault_retry_s: While the robot cannot be driven, the time between two attempts.
     """
@@ -36,6 +38,7 @@ class ActorConfig(Config):
     random_steps: int = 300
     evaluate_every: int = 1000
     evaluation_episodes: int = 20
+    evaluate_at_start: bool = False
     park_after_s: float = 30.0
     fault_retry_s: float = 1.0
 
@@ -205,7 +208,9 @@ class Actor:
         """Act until the learner or a person says stop. The robot is parked and the spool flushed at the end."""
         try:
             self._wait_for_policy()
-            self._next_evaluation = self._due_after(self._client.environment_steps)
+            steps = self._client.environment_steps
+            at_start = self._config.evaluate_at_start and steps == 0
+            self._next_evaluation = 0 if at_start else self._due_after(steps)
             while True:
                 try:
                     self._evaluate_if_due()

@@ -318,6 +318,15 @@ def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
     check_replay(rig.rows())
 
 
+@pytest.mark.parametrize(("at_start", "expected"), [(True, [0, 10]), (False, [10])])
+def test_a_pretrained_policy_is_evaluated_before_its_first_step(tmp_path, at_start, expected):
+    with Rig(
+        tmp_path, allowance=12, evaluate_every=10, evaluate_at_start=at_start, evaluation_episodes=1
+    ) as rig:
+        rig.start().wait_for_rows(12)
+        assert [entry["environment_steps"] for entry in rig.entries("evaluation")] == expected
+
+
 def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path):
     with Rig(tmp_path, allowance=20, evaluate_every=10, evaluation_episodes=3) as rig:
         # 10 steps of acting, then in the second episode of the evaluation.
