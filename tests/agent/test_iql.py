@@ -275,10 +275,10 @@ def moved(position_m, action):
 
 
 def paid(position_m):
-    """1 at the right end of the corridor across, a consolation of 0.3 to the left of the start, else 0."""
+    """1 at the right end of the corridor across, a consolation of 0.4 to the left of the start, else 0."""
     if position_m[0] > 0.7:
         return 1.0
-    return 0.3 if position_m[0] < -0.7 and position_m[1] < -0.5 else 0.0
+    return 0.4 if position_m[0] < -0.7 and position_m[1] < -0.5 else 0.0
 
 
 def walk(rng, start_m, legs):
