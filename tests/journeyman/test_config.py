@@ -45,7 +45,10 @@ def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_
     [
         ("task=lift_cub", r"no task 'lift_cub'; choose from .*lift_cube.*reach.*mean 'lift_cube'"),
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
-        ("algorithm=ppo", r"no algorithm 'ppo'; choose from bc, drq, hg_dagger, ibrl, rlpd, sac"),
+        (
+            "algorithm=ppo",
+            r"no algorithm 'ppo'; choose from bc, drq, hg_dagger, ibrl, iql, rlpd, sac, td3_bc",
+        ),
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),
         ("sed=1", r"no key 'sed'; choose from .*Did you mean 'seed'"),
         ("task.action.translation=1", r"no key 'task\.action\.translation'; choose from .*translation_m"),
