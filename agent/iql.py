@@ -21,7 +21,15 @@ from agent.config import Config
 from agent.networks import CriticEnsemble
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.sac import count_actions
-from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
+from agent.tensors import (
+    Tensors,
+    above,
+    below,
+    detached,
+    load_optimizer_state,
+    optimizer_state,
+    take_over,
+)
 from agent.transition import Observation, TransitionSpec
 
 _GREATEST_WEIGHT = 100.0  # Of an action in the policy's loss, as in IQL's code.
@@ -195,7 +203,7 @@ class IQLPolicy:
 
 
 class IQL:
-    """The learner's side; satisfies `agent.algorithm.Algorithm` and `agent.algorithm.LearnsOffline`.
+    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `BeginsFrom` of `agent.algorithm`.
 
     Raises:
         InputError: There are cameras, or actions are not in [-1, 1].
@@ -264,6 +272,16 @@ class IQL:
             getattr(self, name).load_state_dict(below(f"{name}.", state))
         for name, optimizer in self._optimizers.items():
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
+
+    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the networks and statistics of another run of IQL.
+
+        Raises:
+            InputError: They are of another architecture.
+        """
+        self.encoder.take_over(below("encoder.", state))
+        for name in ("actor", "value", "critic", "target_critic"):
+            take_over(getattr(self, name), name, state)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One step of each network, in the order of IQL's code."""

@@ -98,6 +98,19 @@ class NormalisedVectors(VectorEncoder):
             self._batches = int(state["batches"])
             self._freeze()
 
+    def take_over(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the statistics of another run, whose networks expect them.
+
+        Raises:
+            InputError: Only one of the two runs has some.
+        """
+        if bool(state) != bool(self._over):
+            here, there = ("has" if has else "has no" for has in (self._over, state))
+            raise InputError(
+                f"The checkpoint {there} encoder.mean and this run {here}: give both the same normalise_observations."
+            )
+        self.load_learned_state(state)
+
     def _freeze(self) -> None:
         """What `forward` needs, in the precision of the networks."""
         deviation = self.variance.sqrt()

@@ -20,7 +20,15 @@ from agent.iql import mlp
 from agent.networks import CriticEnsemble
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.sac import count_actions
-from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
+from agent.tensors import (
+    Tensors,
+    above,
+    below,
+    detached,
+    load_optimizer_state,
+    optimizer_state,
+    take_over,
+)
 from agent.transition import Observation, TransitionSpec
 
 _CRITICS = 2  # TD3's; their minimum is the target.
@@ -156,7 +164,7 @@ class TD3BCPolicy:
 
 
 class TD3BC:
-    """The learner's side; satisfies `agent.algorithm.Algorithm` and `agent.algorithm.LearnsOffline`.
+    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `BeginsFrom` of `agent.algorithm`.
 
     Raises:
         InputError: There are cameras, or actions are not in [-1, 1].
@@ -232,6 +240,16 @@ class TD3BC:
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
         self._generator.set_state(state["generator"])
         self._updates = int(state["updates"])
+
+    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the networks and statistics of another run of TD3+BC.
+
+        Raises:
+            InputError: They are of another architecture.
+        """
+        self.encoder.take_over(below("encoder.", state))
+        for name in ("actor", "critic", "target_actor", "target_critic"):
+            take_over(getattr(self, name), name, state)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the critics; every `policy_delay`-th time one of the actor, and the targets follow."""

@@ -396,3 +396,20 @@ def test_riqls_options_bear_data_of_which_some_are_wrong(seed):
     robust = precision(records, seed, critics=5, critic_loss="huber", huber_delta=0.1, target_quantile=0.25)
     assert robust > 0.8  # The mean of the recorded actions is paid 0.6.
     assert robust > precision(records, seed) + 0.1
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch, normalise):
+    options = {"normalise_observations": normalise, "normalise_over": 2, "offline_updates": 10}
+    one, other = make(spec, **options), make(spec, 5, **options)
+    for seed in range(4):
+        one.learn_offline(make_batch(8, seed))
+    other.begin_from(one.state_dict())
+    theirs, ours = one.state_dict(), other.state_dict()
+    parts = ("actor.", "value.", "critic.", "target_critic.", "encoder.")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith(parts))
+    assert not other.encoder.is_estimating
+    with pytest.raises(InputError, match="give both the same normalise_observations"):
+        make(spec, **{**options, "normalise_observations": not normalise}).begin_from(theirs)
+    with pytest.raises(InputError, match=r"actor\.net\.\S+ is of shape"):
+        make(spec, hidden_sizes=(4, 4), **options).begin_from(theirs)

@@ -260,3 +260,15 @@ def test_imitation_keeps_the_policy_where_the_critics_know_what_they_say(seed):
     paid = pushing_pays(acted).mean()
     assert np.abs(acted).max(1).mean() > 0.8
     assert thought > paid / (1.0 - DISCOUNT) + 3.0
+
+
+def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch):
+    one, other = make(spec), make(spec, 5)
+    for seed in range(4):
+        one.learn_offline(make_batch(8, seed))
+    other.begin_from(one.state_dict())
+    theirs, ours = one.state_dict(), other.state_dict()
+    parts = ("actor.", "critic.", "target_actor.", "target_critic.", "encoder.")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith(parts))
+    with pytest.raises(InputError, match=r"is of shape"):
+        make(spec, hidden_sizes=(4, 4)).begin_from(theirs)
