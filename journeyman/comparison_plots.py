@@ -83,7 +83,7 @@ def _sample_efficiency(groups: Sequence[GroupResult], looks: dict[str, _Look]) -
 
 def _curve(axes: Any, one: GroupResult, look: _Look) -> None:
     steps = [point.step for point in one.curve]
-    _band(axes, steps, [point.success for point in one.curve], look, marker=look.marker)
+    _band(axes, steps, [point.success for point in one.curve], look)
     if len(steps) == 1:  # A band of one point is nothing to see.
         success = one.curve[0].success
         low, high = _ends(success)
@@ -100,9 +100,11 @@ def _performance_profile(over: OverTasks, looks: dict[str, _Look]) -> Any:
     """Share of runs with more success than a threshold."""
     figure, axes = plt.subplots(figsize=_PANEL_INCHES, dpi=_DPI, layout="constrained")
     for label, profile in over.profiles.items():
-        _band(axes, list(100 * THRESHOLDS), profile, looks[label])
+        _band(axes, list(100 * THRESHOLDS), profile, looks[label], steps=True)
+    few = [label for label, profile in over.profiles.items() if profile[0].low is None]
+    note = f"\nno band, too few seeds: {', '.join(few)}" if few else ""
     axes.set(xlabel="success of a run above (%)", ylabel="share of runs (%)", xlim=(0, 100), ylim=(-3, 103))
-    axes.set_title(_shown(over.tasks), loc="left", fontsize=10)
+    axes.set_title(_shown(over.tasks) + note, loc="left", fontsize=10)
     axes.grid(alpha=0.25)
     _legend(figure, axes, {label: looks[label] for label in over.profiles})
     return figure
@@ -142,13 +144,20 @@ def _improvements(over: OverTasks, looks: dict[str, _Look]) -> Any:
 
 
 def _band(
-    axes: Any, x: Sequence[float], estimates: Sequence[Estimate], look: _Look, marker: str | None = None
+    axes: Any, x: Sequence[float], estimates: Sequence[Estimate], look: _Look, steps: bool = False
 ) -> None:
+    """A line with a band, which has no width where there is no interval."""
     ends = [_ends(estimate) for estimate in estimates]
     low, high = [100 * end for end, _ in ends], [100 * end for _, end in ends]
-    axes.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
+    step = "post" if steps else None
+    axes.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0, step=step)
     values = [100 * estimate.value for estimate in estimates]
-    axes.plot(x, values, color=look.color, linestyle=look.linestyle, marker=marker, markersize=4)
+    drawn = {
+        "color": look.color,
+        "linestyle": look.linestyle,
+        "drawstyle": "steps-post" if steps else "default",
+    }
+    axes.plot(x, values, marker=None if steps else look.marker, markersize=4, **drawn)
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:

@@ -81,7 +81,7 @@ def _final_success(groups: Sequence[GroupResult]) -> Section:
         ],
         [
             "The Wilson interval is about these very policies, the bootstrap about other seeds of the same algorithm. "
-            "IQM: the mean without the lowest and the highest quarter of the seeds, none of fewer than four. "
+            "IQM: the mean of the middle half of the seeds, or of all where they are fewer than four. "
             "Bootstrap intervals of few seeds are too narrow: docs/compare.md says by how much.",
         ],
     )
@@ -124,7 +124,7 @@ def _over_tasks(over: OverTasks) -> Iterator[Section]:
     if over.improvements:
         yield Section(
             "Probability of improvement",
-            ("better", "than", "probability (95 %)"),
+            ("algorithm", "better than", "probability (95 %)"),
             [(one.first, one.second, percent(one.probability)) for one in over.improvements],
             [
                 "That a run of the first has more success than one of the second on the same task; a draw counts half."
@@ -156,7 +156,7 @@ def _verdict(pair: Pair, block: int) -> str:
         return (
             f"undecided after {pair.seeds} seeds of each"
             if pair.seeds
-            else f"undecided: fewer than {block} seeds"
+            else f"undecided: not yet {block} seeds of all"
         )
     if pair.decision is Decision.EQUAL:
         return f"equal: no difference found with {pair.seeds} seeds of each"

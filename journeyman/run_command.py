@@ -1,5 +1,6 @@
 """From a configuration back to the command line that makes it."""
 
+import functools
 import json
 import re
 import shlex
@@ -30,18 +31,24 @@ def train_command(config: RunConfig, seeds: Sequence[int]) -> str | None:
 def _overrides(config: RunConfig) -> list[str] | None:
     """The choices, and what differs from what they bring; None if these do not give the configuration back."""
     wanted = _without_seed(config)
-    usual = _without_seed(compose([]))
+    usual = _composed()
     choices = [
         f"{group}={wanted[group]['name']}"
         for group in _GROUPS
         if wanted[group]["name"] != usual[group]["name"] or group in ("task", "algorithm")
     ]
     try:
-        words = [*choices, *_changes(_without_seed(compose(choices)), wanted)]
-        again = _without_seed(compose(words))
+        words = [*choices, *_changes(_composed(*choices), wanted)]
+        again = _composed(*words)
     except InputError:  # A choice of that name need not exist: names are for people.
         return None
     return words if again == wanted else None
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(*words: str) -> dict[str, Any]:
+    """What overrides make, not to be changed; Hydra takes half a second for it."""
+    return _without_seed(compose(words))
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
