@@ -101,6 +101,22 @@ def test_the_boundary_is_exceeded_as_often_as_the_level_says():
     assert ((totals > boundary).sum(), (totals < -boundary).sum()) == (6, 6)
 
 
+def test_looks_share_the_level():
+    """Of what never differs one in twenty crosses a boundary at any of five looks, a fifth of these at each."""
+    steps = np.random.default_rng(4).normal(size=(20_000, 5))
+    sizes = np.abs(np.cumsum(steps, axis=1))
+    boundaries = [module._last_boundary(sizes[:, :looks], AdaStopConfig()) for looks in range(1, 6)]
+    crossed = [(sizes[:, :looks] > boundaries[:looks]).any(axis=1).mean() for looks in range(1, 6)]
+    assert crossed == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
+
+
+def test_a_difference_counts_in_both_directions():
+    """So large a difference is chance in 22 of 252 permutations, half of them the other way round."""
+    scores = {"x": [0.5, 0.6, 0.7, 0.9, 1.0], "y": [0.2, 0.3, 0.5, 0.8, 0.4]}
+    assert decisions(scores, AdaStopConfig(blocks=1, alpha=0.05)) == {("x", "y"): Decision.EQUAL}
+    assert decisions(scores, AdaStopConfig(blocks=1, alpha=0.10)) == {("x", "y"): Decision.LARGER}
+
+
 @pytest.mark.parametrize(
     ("arms", "plan"), [(2, AdaStopConfig(blocks=1)), (3, AdaStopConfig(block=3, blocks=3, permutations=500))]
 )
