@@ -122,7 +122,9 @@ def read_runs(paths: Sequence[Path]) -> tuple[list[Run], dict[str, str]]:
         except InputError as error:
             left_out[str(path)] = str(error)
     if not runs:
-        raise InputError("No run can be compared. " + " ".join(f"{p}: {why}" for p, why in left_out.items()))
+        first, why = next(iter(left_out.items()))
+        others = f" {len(left_out) - 1} more cannot be compared either." if len(left_out) > 1 else ""
+        raise InputError(f"No run can be compared. {first}: {why}{others}")
     return runs, left_out
 
 

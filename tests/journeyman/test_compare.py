@@ -18,6 +18,7 @@ from journeyman.adastop import AdaStopConfig
 from journeyman.cli import main
 from journeyman.compared_runs import find_runs, group, read_runs
 from journeyman.comparison import compare
+from journeyman.comparison_plots import _looks
 from journeyman.comparison_tables import markdown, sections
 from journeyman.config import _GROUPS, compose, read_config, write_config
 from journeyman.run_command import _GROUPS as COMMAND_GROUPS
@@ -253,7 +254,8 @@ def test_what_cannot_be_compared_is_left_out_and_said(tmp_path, spoil, expected)
 
 def test_a_run_that_stopped_early_does_not_count_as_one_that_came_to_its_end(tmp_path):
     make_run(tmp_path, "seed=0", curve=((1029, 4), (2400, 50)))
-    with pytest.raises(InputError, match="stopped after 2,400 of 6,000 environment steps"):
+    make_run(tmp_path, "seed=1", curve=((1029, 4), (2400, 50)))
+    with pytest.raises(InputError, match=r"stopped after 2,400 of 6,000 environment steps.* 1 more cannot"):
         read_runs(find_runs([str(tmp_path)]))
 
 
@@ -490,6 +492,11 @@ def test_everything_is_written(tmp_path, capsys):
     assert content["plan"]["block"] == 3
     for name in plots:
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_many_algorithms_look_different():
+    labels = [f"rlpd critics={number}" for number in range(24)]
+    assert len(set(_looks(labels).values())) == len(labels)
 
 
 def test_one_algorithm_alone_is_compared_with_nothing(tmp_path, capsys):
