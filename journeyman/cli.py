@@ -20,6 +20,7 @@ _VERBS = {
     "evaluate": "deterministic evaluation of a run's newest policy",
     "helped": "answer an actor that asks a person for a hand; shows what it asked",
     "report": "write the report of a run again",
+    "compare": "statistics over runs and seeds: intervals, who is better, which seeds are missing; see docs/compare.md",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
     "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",
     "robot": "ask or tell the controller node: status, stop, recover, e-stop, reset-e-stop, zero-ftsensor",
@@ -72,6 +73,14 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             "action", choices=("check",), help="check PATH [task=...] [out=FILE.json]; see docs/offline.md"
         )
         parser.add_argument("words", nargs="*", help="a path and key=value")
+        return
+    if verb == "compare":
+        parser.add_argument(
+            "words",
+            nargs="*",
+            metavar="RUNS",
+            help="runs, folders of runs, patterns; out=DIR block=N blocks=N alpha=X",
+        )
         return
     if verb == "collect":
         parser.add_argument(
