@@ -52,21 +52,12 @@ class CQLConfig(SACConfig):
 
 
 class CQL(SAC):
-    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and, if calibrated, `NeedsReturns`.
-
-    Raises:
-        InputError: There are cameras.
-    """
+    """The learner's side; satisfies `Algorithm`, `LearnsOffline`, `BeginsFrom` and `NeedsReturns`."""
 
     Config = CQLConfig
     config: CQLConfig
 
     def __init__(self, config: CQLConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
-        if spec.image_keys:
-            raise InputError(
-                f"CQL learns from vectors, but the task has cameras {list(spec.image_keys)}: leave the cameras out, "
-                "or use algorithm=drq."
-            )
         super().__init__(config, spec, device, seed)
         self.returns_discount = config.discount if config.calibrated else None
 

@@ -7,8 +7,7 @@ changes when the robot begins to act: each batch then holds its own experience, 
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import Config
-from agent.networks import CriticEnsemble
+from agent.networks import CriticEnsemble, mlp
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.sac import count_actions
 from agent.tensors import (
@@ -105,15 +104,6 @@ class IQLConfig(Config):
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         check_normalisation(self.normalise_observations, self.normalise_over, self.offline_updates)
-
-
-def mlp(inputs: int, outputs: int, hidden_sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
-    """Fully connected layers with ReLU between them, shape (B, inputs) -> (B, outputs)."""
-    layers: list[nn.Module] = []
-    sizes = [inputs, *hidden_sizes]
-    for i, o in pairwise(sizes):
-        layers += [nn.Linear(i, o), *([nn.LayerNorm(o)] if layer_norm else []), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
 def expectile_loss(error: Tensor, expectile: float) -> Tensor:

@@ -31,7 +31,7 @@ class VectorEncoder(nn.Module):
         super().__init__()
         if spec.image_keys:
             raise InputError(
-                f"agent.sac.SAC learns from vectors, not from the images {list(spec.image_keys)}: choose "
+                f"This algorithm learns from vectors, not from the images {list(spec.image_keys)}: choose "
                 "algorithm=drq, or leave out task.cameras."
             )
         self._keys = spec.observation_keys
@@ -110,6 +110,15 @@ class CriticEnsemble(nn.Module):
                 x = self.norms[index](x, members)
             x = F.relu(x)
         return self.head(x, members).squeeze(-1)
+
+
+def mlp(inputs: int, outputs: int, hidden_sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:
+    """Fully connected layers with ReLU between them, shape (B, inputs) -> (B, outputs)."""
+    layers: list[nn.Module] = []
+    sizes = [inputs, *hidden_sizes]
+    for i, o in pairwise(sizes):
+        layers += [nn.Linear(i, o), *([nn.LayerNorm(o)] if layer_norm else []), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 
 
 class GaussianActor(nn.Module):

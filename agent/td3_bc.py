@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import Config
-from agent.iql import mlp
-from agent.networks import CriticEnsemble
+from agent.networks import CriticEnsemble, mlp
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.sac import count_actions
 from agent.tensors import (

@@ -126,7 +126,7 @@ def test_what_cannot_be_meant_is_refused(values, words):
 
 
 def test_cameras_are_refused(camera_spec):
-    with pytest.raises(InputError, match=r"cameras \['front', 'wrist'\]"):
+    with pytest.raises(InputError, match=r"from vectors, not from the images \['front', 'wrist'\]"):
         make(camera_spec)
 
 
