@@ -63,6 +63,11 @@ class Run(msgspec.Struct, frozen=True):
     curve: tuple[Point, ...]
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether its policy had learned from recorded data before the first environment step."""
+        return self.summary.offline_updates > 0 or self.config.init is not None
+
+    @property
     def score(self) -> float:
         """Success rate of the final evaluation."""
         return self.curve[-1].score

@@ -74,7 +74,7 @@ class GroupResult(msgspec.Struct, frozen=True):
         wilson: 95 % interval of their share: about these policies, not about further seeds.
         iqm: Interquartile mean of the final success of the seeds: about the algorithm.
         steps_to_reach: Environment steps of the first evaluation at or above `REACHED`.
-        offline_runs: Runs that had an offline phase.
+        offline_runs: Runs that had an offline phase, or began with another run.
         dip: Of those that were evaluated right after it and later; None if there are none.
         cpu_minutes: Of learner and actor.
         curve: Where all seeds were evaluated.
@@ -185,7 +185,7 @@ def _result(one: Group) -> GroupResult:
         wilson=wilson_interval(successes, episodes),
         iqm=statistics.interquartile_mean_of([np.array(one.scores)]),
         steps_to_reach=_spread([_steps_to(run, REACHED) for run in one.runs]),
-        offline_runs=sum(run.summary.offline_updates > 0 for run in one.runs),
+        offline_runs=sum(run.is_pretrained for run in one.runs),
         dip=_dip(one.runs),
         cpu_minutes=_spread([run.summary.cpu_s / 60 for run in one.runs]),
         curve=_curve(one.runs),
@@ -206,7 +206,7 @@ def _spread(values: Sequence[float]) -> Spread:
 
 def _dip(runs: Sequence[Run]) -> Dip | None:
     went_online = (run for run in runs if run.curve[0].step == 0 < run.curve[-1].step)
-    found = [_dip_of(run) for run in went_online if run.summary.offline_updates > 0]
+    found = [_dip_of(run) for run in went_online if run.is_pretrained]
     if not found:
         return None
     return Dip(_spread([drop for drop, _ in found]), sum(recovered for _, recovered in found))

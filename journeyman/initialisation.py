@@ -29,6 +29,26 @@ def begun_from(config: RunConfig) -> RunConfig:
     return msgspec.structs.replace(config, demonstrations=demonstrations)
 
 
+def origin(config: RunConfig) -> RunConfig | None:
+    """The configuration of the run that `init` names; None for a run that began anew.
+
+    Raises:
+        InputError: It is no run, or not here any more.
+    """
+    return None if config.init is None else RunDirectory.open(Path(config.init), [])[1]
+
+
+def as_given(config: RunConfig) -> RunConfig:
+    """The configuration without the demonstrations that `begun_from` filled in.
+
+    Raises:
+        InputError: See `origin`.
+    """
+    demonstrations = msgspec.structs.replace(config.demonstrations, folder=None)
+    bare = msgspec.structs.replace(config, demonstrations=demonstrations)
+    return bare if begun_from(bare) == config else config
+
+
 def initial_checkpoint(config: RunConfig, agent: str) -> Path | None:
     """The checkpoint that an agent begins from; None for one that begins anew.
 

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.config import InputError
 from journeyman.config import RunConfig, compose
+from journeyman.initialisation import as_given, origin
 
 _GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -19,13 +20,22 @@ _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
 
 def train_command(config: RunConfig, seeds: Sequence[int]) -> str | None:
     """A shell command that trains `config` with each of `seeds`; None if no command line makes this configuration."""
-    words = _overrides(config)
-    if words is None:
+    words = [_overrides(part) for part in _parts(config)]
+    if None in words:
         return None
-    command = shlex.join(["journeyman", "train", *words])
+    commands = [shlex.join(["journeyman", "train", *(part or ())]) for part in words]
     if len(seeds) == 1:
-        return f"{command} seed={seeds[0]}"
-    return f"for seed in {' '.join(map(str, seeds))}; do {command} seed=$seed; done"
+        return "; ".join(f"{command} seed={seeds[0]}" for command in commands)
+    body = "; ".join(f"{command} seed=$seed" for command in commands)
+    return f"for seed in {' '.join(map(str, seeds))}; do {body}; done"
+
+
+def _parts(config: RunConfig) -> list[RunConfig]:
+    """What has to be run one after the other: each seed begins with a pretrained run of its own, if with any."""
+    before = origin(config)
+    if before is None:
+        return [config]
+    return [*_parts(before), msgspec.structs.replace(as_given(config), init="runs/latest")]
 
 
 def _overrides(config: RunConfig) -> list[str] | None:

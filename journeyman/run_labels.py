@@ -1,5 +1,6 @@
 """Which runs are seeds of one configuration, and what to call the others: `rlpd critics=10`."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import msgspec
 
 from agent.algorithm import load_algorithm
 from journeyman.config import RunConfig
+from journeyman.initialisation import as_given, origin
 
 Values = Mapping[str, Any]
 """Of a configuration, by dotted key or as it is nested."""
@@ -53,9 +55,20 @@ def names(runs: Sequence[tuple[RunConfig, Values]]) -> list[tuple[str, str]]:
 
 
 def comparable(config: RunConfig) -> Values:
-    """Dotted key to value of what makes a configuration, an algorithm's defaults filled in."""
-    plain = msgspec.to_builtins(config)
+    """Dotted key to value of what makes a configuration, an algorithm's defaults filled in.
+
+    Each seed begins with a pretrained run of its own. What counts of that is how it was made: `init` is the name of its
+    algorithm, and a few digits that are the same for the same configuration.
+
+    Raises:
+        InputError: The run that it began with is not here any more.
+    """
+    before, given = origin(config), as_given(config)
+    plain = msgspec.to_builtins(given)
     plain["algorithm"]["config"] = msgspec.to_builtins(load_algorithm(config.algorithm)[1])
+    if before is not None:
+        made = json.dumps(sorted(comparable(before).items())).encode()
+        plain["init"] = f"{before.algorithm.name}-{hashlib.sha256(made).hexdigest()[:4]}"
     return {key: value for key, value in _flat(plain) if not key.startswith(_NOT_COMPARED)}
 
 

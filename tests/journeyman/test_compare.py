@@ -21,6 +21,7 @@ from journeyman.comparison import compare
 from journeyman.comparison_plots import _looks
 from journeyman.comparison_tables import markdown, sections
 from journeyman.config import _GROUPS, compose, read_config, write_config
+from journeyman.initialisation import as_given, begun_from
 from journeyman.run_command import _GROUPS as COMMAND_GROUPS
 from journeyman.run_command import train_command
 from journeyman.run_directory import RunDirectory, versions
@@ -517,3 +518,46 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, capsys):
     (tmp_path / "out").write_text("")
     assert main(["compare", str(tmp_path / "runs"), f"out={tmp_path / 'out'}"]) == 2
     assert "choose another with out=DIR" in capsys.readouterr().err
+
+
+def make_pretrained(root, seed, *overrides):
+    """A run that went on, and before it the one that it began with; returns its configuration."""
+    first = ("algorithm=calql", "learner.max_environment_steps=0", f"seed={seed}", *overrides)
+    before = make_run(root, *first, curve=((0, 45),), offline=10)
+    (before / "demonstrations").mkdir()
+    words = ("algorithm=wsrl", f"init={before}", f"seed={seed}", "demonstrations.episodes=5")
+    path = make_run(root, *words, curve=((0, 18), (500, 16), (6000, 45)))
+    config = begun_from(composed(*words))
+    write_config(config, path / "config.yaml")
+    return config
+
+
+def test_seeds_that_begin_each_with_a_run_of_its_own_are_pooled_and_their_dip_is_seen(tmp_path):
+    for seed in range(3):
+        make_pretrained(tmp_path, seed)
+    assert names(tmp_path) == [("lift_cube", "calql", [0, 1, 2]), ("lift_cube", "wsrl", [0, 1, 2])]
+    (wsrl,) = [one for one in compared(tmp_path).groups if one.algorithm == "wsrl"]
+    assert wsrl.dip.drop.median == pytest.approx(0.1)
+    make_pretrained(tmp_path, 3, "algorithm.config.conservative_weight=5")
+    assert sum(label.startswith("wsrl init=calql-") for _, label, _ in names(tmp_path)) == 2
+
+
+def test_the_command_for_missing_seeds_pretrains_them_first(tmp_path):
+    config = make_pretrained(tmp_path, 0)
+    command = train_command(config, [4, 5])
+    first, then = re.fullmatch(
+        r"for seed in 4 5; do (.*) seed=\$seed; (.*) seed=\$seed; done", command
+    ).groups()
+    assert "algorithm=calql" in first
+    assert "init" not in first
+    again = compose([*shlex.split(then)[2:], "seed=0"])
+    assert again.init == "runs/latest"
+    assert again.demonstrations.folder is None
+    assert again == msgspec.structs.replace(as_given(config), init="runs/latest")
+
+
+def test_a_run_whose_beginning_is_gone_is_left_out_and_said(tmp_path):
+    make_run(tmp_path, "algorithm=wsrl", "init=nowhere")
+    make_run(tmp_path, "seed=1")
+    _, left_out = read_runs(find_runs([str(tmp_path)]))
+    assert "nowhere is not a run directory" in " ".join(left_out.values())
