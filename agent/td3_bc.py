@@ -8,90 +8,52 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agent.algorithm import Batch
-from agent.config import Config
 from agent.networks import CriticEnsemble, mlp
-from agent.normalisation import NormalisedVectors, check_normalisation
+from agent.normalisation import NormalisedVectors
+from agent.offline import OfflineAlgorithm, OfflineConfig, OfflinePolicy
 from agent.sac import count_actions
-from agent.tensors import (
-    Tensors,
-    above,
-    below,
-    detached,
-    load_optimizer_state,
-    optimizer_state,
-    take_over,
-)
-from agent.transition import Observation, TransitionSpec
+from agent.tensors import Tensors
+from agent.transition import TransitionSpec
 
 _CRITICS = 2  # TD3's; their minimum is the target.
 _LEAST_SCALE = 1e-6  # Of values, which may all be 0.
 
 
-class TD3BCConfig(Config):
+class TD3BCConfig(OfflineConfig):
     """Defaults are the paper's, with a discount for episodes of tens of steps.
 
     Attributes:
-        offline_updates: Gradient steps on recorded data before the first environment step.
-        batch_size: Transitions per gradient step.
-        utd_ratio: Gradient steps per environment step, where there are any.
-        discount: Gamma.
-        target_rate: Tau of the moving average of the targets.
         alpha: Weight of the critic's opinion beside imitation: 0 only clones, more trusts the critic more; of values it
             takes the scale out.
         policy_delay: Critic updates per update of the actor and the targets.
         policy_noise: Standard deviation of what is added to the action in the target.
         noise_clip: Its greatest size.
         exploration_noise: Standard deviation of what is added to the action while nothing is evaluated.
-        layer_norm: In all networks.
-        hidden_sizes: Of all networks.
-        actor_learning_rate: Adam.
-        critic_learning_rate: Adam.
-        normalise_observations: Whether the mean and the deviation of recorded data are taken out of observations.
-        normalise_over: First calls of `learn_offline` that only estimate these.
+        normalise_observations: Part of the method.
     """
 
-    offline_updates: int = 10_000
-    batch_size: int = 256
-    utd_ratio: int = 1
-    discount: float = 0.97
-    target_rate: float = 0.005
     alpha: float = 2.5
     policy_delay: int = 2
     policy_noise: float = 0.2
     noise_clip: float = 0.5
     exploration_noise: float = 0.1
-    layer_norm: bool = False
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 3e-4
     normalise_observations: bool = True
-    normalise_over: int = 100
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.offline_updates < 0:
-            raise ValueError(f"offline_updates {self.offline_updates} must not be negative")
-        for name in ("batch_size", "utd_ratio", "policy_delay"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("discount", "target_rate", "actor_learning_rate", "critic_learning_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name)} must lie in (0, 1]")
+        super().__post_init__()
+        if self.policy_delay < 1:
+            raise ValueError(f"policy_delay {self.policy_delay} must be at least 1")
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"alpha {self.alpha} must be a number that is not negative")
         for name in ("policy_noise", "noise_clip", "exploration_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
-        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
-        check_normalisation(self.normalise_observations, self.normalise_over, self.offline_updates)
 
 
 def smoothed(action: Tensor, noise: Tensor, clip: float) -> Tensor:
@@ -132,8 +94,8 @@ def _make_actor_side(config: TD3BCConfig, spec: TransitionSpec) -> tuple[Normali
     return encoder, TD3BCActor(config, encoder.size, count_actions(spec))
 
 
-class TD3BCPolicy:
-    """Statistics and actor; satisfies `agent.algorithm.Policy`.
+class TD3BCPolicy(OfflinePolicy):
+    """The actor's side.
 
     Args:
         config: Parameters.
@@ -142,54 +104,37 @@ class TD3BCPolicy:
     """
 
     def __init__(self, config: TD3BCConfig, spec: TransitionSpec, seed: int) -> None:
-        self._keys = spec.observation_keys
-        self._noise = config.exploration_noise
-        self._generator = torch.Generator().manual_seed(seed)
-        self.encoder, self.actor = _make_actor_side(config, spec)
+        super().__init__(*_make_actor_side(config, spec), spec, seed)
+        self._exploration_noise = config.exploration_noise
 
-    @torch.inference_mode()
-    def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
-        """The actor's action; with noise, kept in [-1, 1], while nothing is evaluated."""
-        features = self.encoder({key: torch.from_numpy(observation[key])[None] for key in self._keys})
-        action = self.actor(features)
-        if not deterministic:
-            action = action + self._noise * torch.randn(action.shape, generator=self._generator)
-        return action.clamp(-1.0, 1.0).numpy()[0]
-
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the learner's statistics and actor."""
-        self.encoder.load_learned_state(below("encoder.", weights))
-        self.actor.load_state_dict(below("actor.", weights))
+    def _choose(self, features: Tensor, deterministic: bool) -> Tensor:
+        action: Tensor = self.actor(features)
+        return action if deterministic else action + self._exploration_noise * self._noise(action)
 
 
-class TD3BC:
-    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `BeginsFrom` of `agent.algorithm`.
+class TD3BC(OfflineAlgorithm):
+    """The learner's side.
 
     Raises:
         InputError: There are cameras, or actions are not in [-1, 1].
     """
 
     Config = TD3BCConfig
+    NETWORKS = ("actor", "critic", "target_actor", "target_critic")
 
     def __init__(self, config: TD3BCConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
-        self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
-        self.offline_updates = config.offline_updates
-        self._keys = spec.observation_keys
         self._device = device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder, actor = _make_actor_side(config, spec)
-            self.encoder, self.actor = encoder.to(device), actor.to(device)
+            super().__init__(config, spec, encoder.to(device), actor.to(device))
             inputs = encoder.size + count_actions(spec)
             self.critic = CriticEnsemble(_CRITICS, inputs, config.hidden_sizes, config.layer_norm).to(device)
         self.target_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
-        rates = {"actor": config.actor_learning_rate, "critic": config.critic_learning_rate}
-        self._optimizers = {
-            name: torch.optim.Adam(getattr(self, name).parameters(), rate, fused=True)
-            for name, rate in rates.items()
-        }
+        self._optimize("actor", config.actor_learning_rate)
+        self._optimize("critic", config.critic_learning_rate)
         self._first = torch.zeros(1, dtype=torch.int64, device=device)
         self._updates = 0
         # On the CPU, so that a checkpoint of one device goes on on another.
@@ -200,55 +145,16 @@ class TD3BC:
         """The actor's side."""
         return TD3BCPolicy(config, spec, seed)
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """`utd_ratio` steps as those before the first environment step, each on its own slice."""
-        metrics: dict[str, Tensor] = {}
-        for k in range(self.utd_ratio):
-            rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
-            metrics |= self._learn({name: values[rows] for name, values in batch.items()})
-        return {name: float(value) for name, value in metrics.items()}
-
-    def learn_offline(self, batch: Batch) -> dict[str, float]:
-        """One step of the critics, and the actor in its turn; the first calls may only estimate statistics."""
-        if self.encoder.is_estimating:
-            self.encoder.estimate(self._observation(batch, "observation"))
-            return {}
-        return {name: float(value) for name, value in self._learn(batch).items()}
-
-    def policy_weights(self) -> Tensors:
-        """Statistics and actor, on the CPU."""
-        statistics = above("encoder.", self.encoder.learned_state())
-        return detached(above("actor.", self.actor.state_dict()) | statistics)
-
     def state_dict(self) -> Tensors:
-        """Networks, targets, statistics, optimisers and random state, flat."""
-        state = self.policy_weights()
-        state |= {"generator": self._generator.get_state(), "updates": torch.tensor(self._updates)}
-        for name in ("critic", "target_actor", "target_critic"):
-            state |= above(f"{name}.", getattr(self, name).state_dict())
-        for name, optimizer in self._optimizers.items():
-            state |= above(f"optimizer.{name}.", optimizer_state(optimizer))
-        return detached(state)
+        """Also random state, and whose turn it is."""
+        turn = {"generator": self._generator.get_state(), "updates": torch.tensor(self._updates)}
+        return super().state_dict() | turn
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
-        self.encoder.load_learned_state(below("encoder.", state))
-        for name in ("actor", "critic", "target_actor", "target_critic"):
-            getattr(self, name).load_state_dict(below(f"{name}.", state))
-        for name, optimizer in self._optimizers.items():
-            load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
+        super().load_state_dict(state)
         self._generator.set_state(state["generator"])
         self._updates = int(state["updates"])
-
-    def begin_from(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the networks and statistics of another run of TD3+BC.
-
-        Raises:
-            InputError: They are of another architecture.
-        """
-        self.encoder.take_over(below("encoder.", state))
-        for name in ("actor", "critic", "target_actor", "target_critic"):
-            take_over(getattr(self, name), name, state)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the critics; every `policy_delay`-th time one of the actor, and the targets follow."""
@@ -288,12 +194,3 @@ class TD3BC:
     def _follow(self) -> None:
         for slow, fast in ((self.target_actor, self.actor), (self.target_critic, self.critic)):
             torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), self.config.target_rate)
-
-    def _observation(self, batch: Batch, prefix: str) -> Tensors:
-        return {key: batch[f"{prefix}.{key}"] for key in self._keys}
-
-    def _step(self, name: str, loss: Tensor) -> None:
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
