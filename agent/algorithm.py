@@ -141,14 +141,14 @@ class AlgorithmConfig(Config):
     Attributes:
         name: For people and reports.
         algorithm: Dotted path of the class.
-        needs_init: Whether it is meant for a run that begins with another one's policy.
         config: Parameters, read strictly into the class's own `Config`.
+        needs_init: Whether it is meant for a run that begins with another one's policy.
     """
 
     name: str
     algorithm: str
-    needs_init: bool = False
     config: dict[str, Any] = {}
+    needs_init: bool = False
 
 
 def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:

@@ -27,7 +27,5 @@ def run(options: argparse.Namespace) -> int:
         options.overrides = [*rest, "learner.max_environment_steps=0"]
     code = train.run(options)
     if code == 0:
-        print(
-            "On the robot it goes on with: journeyman train init=RUN algorithm=wsrl (or the same algorithm)"
-        )
+        print("It goes on with: journeyman train init=RUN, and an algorithm (docs/offline_algorithms.md)")
     return code

@@ -115,7 +115,10 @@ def _supervise(config: RunConfig, directory: RunDirectory) -> int:
         learner, actor = (_child(verb, directory, address, terminal) for verb in ("learner", "actor"))
         try:
             with LiveView(config, directory) as view:
-                _watch(learner, actor, view)
+                if config.learner.max_environment_steps == 0:
+                    _watch_alone(learner, view)  # The robot has nothing to do.
+                else:
+                    _watch(learner, actor, view)
         except KeyboardInterrupt:
             print(f"Stopping. Go on later with: journeyman train run={directory.path}", flush=True)
             return INTERRUPTED
@@ -148,6 +151,15 @@ def _watch(learner: _Child, actor: _Child, view: LiveView) -> None:
         time.sleep(0.25)
     view.refresh()
     actor.wait(_FAREWELL_S)
+
+
+def _watch_alone(learner: _Child, view: LiveView) -> None:
+    """As `_watch`, of a run in which nobody acts."""
+    learner.start()
+    while learner.wait(0.25) != 0:
+        _restart_if_ended(learner, view)
+        view.refresh()
+    view.refresh()
 
 
 class _ChildFailed(Exception):  # noqa: N818 - carries an exit code, is no error of ours
