@@ -193,6 +193,7 @@ def test_behaviour_cloning_ends_with_a_report_and_no_step_of_the_robot(tmp_path)
     assert result["offline_updates"] == 400
     assert result["environment_steps"] == result["transitions_stored"] == result["episodes"] == 0
     assert (tmp_path / "runs/latest/report/learning_curve.png").stat().st_size > 0
+    assert not (tmp_path / "runs/latest/logs/actor.log").exists()
     code, output = train(tmp_path, "run=runs/latest")  # It is complete.
     assert code == 0, output
     assert summary(tmp_path)["offline_updates"] == 400
