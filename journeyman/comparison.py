@@ -43,12 +43,13 @@ class Spread(msgspec.Struct, frozen=True):
 class Dip(msgspec.Struct, frozen=True):
     """What online learning cost first, after an offline phase.
 
-    Of one run: its success at 0 environment steps, less the lowest of the later evaluations before the first that is at
-    least as good as that; 0 if the very next one is, and if none ever is, less the lowest of all.
+    Of one run: its success at 0 environment steps, less the lowest of all later evaluations, the report's among them; 0
+    if none is lower. Not only until success is back for the first time: a policy may act unchanged for a while (WSRL's
+    warm-up), and fall when it begins to learn.
 
     Attributes:
         drop: In success rate, over the runs.
-        recovered: Runs of them that came back to what they had, or never lost it.
+        recovered: Runs of them that came back to what they had after their lowest point, or never lost it.
     """
 
     drop: Spread
@@ -215,8 +216,9 @@ def _dip(runs: Sequence[Run]) -> Dip | None:
 def _dip_of(run: Run) -> tuple[float, bool]:
     """How far success fell, and whether it came back."""
     before, *later = [point.score for point in run.curve]
-    fallen = list(itertools.takewhile(lambda score: score < before, later))
-    return before - min(fallen, default=before), len(fallen) < len(later)
+    lowest = min(later)
+    came_back = any(score >= before for score in later[later.index(lowest) :])
+    return max(0.0, before - lowest), came_back
 
 
 def _curve(runs: Sequence[Run]) -> list[CurvePoint]:

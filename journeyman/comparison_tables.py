@@ -98,7 +98,7 @@ def _on_the_way(groups: Sequence[GroupResult]) -> Section:
         [
             f"Steps to {REACHED:.0%}: environment steps of the first evaluation at or above it; a seed that never got "
             "there counts as later than all others. Dip: after an offline phase, success at 0 environment steps less "
-            "the lowest of the later evaluations before the first that is as good again, or of all if none is.",
+            "the lowest of all later evaluations. Recovered: a still later one was as good again.",
         ],
     )
 

@@ -313,12 +313,13 @@ def test_what_nobody_reached_has_no_number(tmp_path):
 @pytest.mark.parametrize(
     ("later", "drop", "recovered"),
     [
-        ((4, 10, 16, 2, 18), 0.6, 1),  # The second fall comes after the recovery.
-        ((16, 2), 0.0, 1),
+        ((4, 10, 16, 5, 18), 0.6, 1),
+        ((16, 16, 2, 18), 0.7, 1),  # Unchanged at first, as in a warm-up.
+        ((16, 2), 0.7, 0),
         ((10, 4, 15), 0.6, 0),
     ],
 )
-def test_the_dip_ends_where_success_is_back(tmp_path, later, drop, recovered):
+def test_the_dip_is_to_the_lowest_point_whenever_that_is(tmp_path, later, drop, recovered):
     on_the_way = [(1000 * (n + 1), successes) for n, successes in enumerate(later)]
     make_run(tmp_path, curve=((0, 16), *on_the_way, (6000, 39)), offline=3000)
     [one] = compared(tmp_path).groups
