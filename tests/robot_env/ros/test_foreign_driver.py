@@ -297,7 +297,8 @@ def test_a_driver_that_is_killed_is_named_with_what_to_start(run_process, tmp_pa
             try:
                 arm.robot.observe()
             except RobotUnavailableError as problem:
-                return str(problem)
+                # A slower topic may be too old some milliseconds before.
+                return str(problem) if "/joint_states" in str(problem) else ""
 
         said = wait_until(fails)
     assert said.startswith("/joint_states is stale")
