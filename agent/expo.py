@@ -218,20 +218,7 @@ class EXPO(SAC):
         """
         with torch.no_grad():
             features = self.encoder(transitions.observation)
-        self.critic.requires_grad_(False)
-        loss, log_density = self.edit_loss(features, transitions.action)
-        self._step("actor", loss)
-        self.critic.requires_grad_(True)
-        entropy = -log_density.mean()
-        target_entropy = -self.config.target_entropy_scale * self._actions
-        self._step(
-            "temperature", self.log_temperature * (entropy - target_entropy)
-        )  # As in `SAC.update_actor`.
-        return {
-            "actor_loss": loss.detach(),
-            "entropy": entropy,
-            "temperature": self.log_temperature.detach().exp(),
-        }
+        return self._climb(lambda: self.edit_loss(features, transitions.action))
 
     def edit_loss(self, features: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """SAC's, of edits of recorded actions (as in EXPO's code, which spares sampling the base).

@@ -271,10 +271,14 @@ class SAC:
 
     def update_actor(self, observation: Tensors) -> dict[str, Tensor]:
         """One step of actor and temperature; touches nothing of critics and encoder."""
-        self.critic.requires_grad_(False)
         with torch.no_grad():
             features = self.encoder(observation)
-        loss, log_density = self._actor_loss(features, self._noise(features.shape[0]))
+        return self._climb(lambda: self._actor_loss(features, self._noise(features.shape[0])))
+
+    def _climb(self, objective: Callable[[], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """One step of actor and temperature on a loss and the log-density of what was sampled for it, shape (B,)."""
+        self.critic.requires_grad_(False)
+        loss, log_density = objective()
         self._step("actor", loss)
         self.critic.requires_grad_(True)
         entropy = -log_density.mean()
