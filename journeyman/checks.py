@@ -22,8 +22,12 @@ from journeyman.wiring import (
 )
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, begins: bool = True) -> None:
     """Find out what is wrong before a folder is made or a process started; say what is only suspicious.
+
+    Args:
+        config: Of the run.
+        begins: Whether the run is a new one: of one that goes on, what it began with need not be there any more.
 
     Raises:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
@@ -33,7 +37,8 @@ def check(config: RunConfig) -> None:
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
-    check_initialisation(config, spec)
+    if begins:
+        check_initialisation(config, spec)
     replay_capacities(config, spec)
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)

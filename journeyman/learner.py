@@ -66,7 +66,7 @@ def open_or_create(overrides: list[str], supervised: bool = False) -> tuple[RunC
             f"{', '.join(changed)} cannot change within a run, whose data and networks depend on it: leave out the "
             "override, or begin a new run."
         )
-    check(config)
+    check(config, begins=False)
     if not supervised:
         directory.hold()
         write_config(config, directory.config)

@@ -1,6 +1,7 @@
 """From recorded data to a policy, and from that policy on: `journeyman pretrain`, then `train init=RUN`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_a_checkpoint_of_its_own_goes_before(runs, tmp_path, monkeypatch):
     server.close()
     again.close()
     assert float(again._algorithm.log_temperature) == -7.0
+
+
+def test_a_run_that_has_begun_needs_the_other_one_no_more(runs, tmp_path, monkeypatch):
+    gone = shutil.copytree(runs["calql"], tmp_path / "gone")
+    learner_of(tmp_path, monkeypatch, f"init={gone}", "algorithm=wsrl", then=lambda learner: learner._save())
+    shutil.rmtree(gone)
+    config, directory = open_or_create([f"run={tmp_path / 'runs/latest'}"], supervised=True)
+    again, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/again")
+    server.close()
+    again.close()
 
 
 @pytest.mark.parametrize(
