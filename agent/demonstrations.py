@@ -20,6 +20,7 @@ class Demonstrations(ReplayBuffer):
         seed: Of the sampling.
         convert: What is kept instead of images, and given out under their names.
         returns_discount: See `ReplayBuffer`.
+        follow_episodes: See `ReplayBuffer`.
     """
 
     def __init__(
@@ -30,11 +31,12 @@ class Demonstrations(ReplayBuffer):
         seed: int,
         convert: Convert | None = None,
         returns_discount: float | None = None,
+        follow_episodes: bool = False,
     ) -> None:
-        super().__init__(spec, interventions, seed, convert, returns_discount)
+        super().__init__(spec, interventions, seed, convert, returns_discount, follow_episodes)
         # Twice the room, for episodes of one step have two frames a step; what is not written to takes no memory.
         capacity = max(1, 2 * len(recorded))
-        self._recorded = ReplayBuffer(spec, capacity, seed, convert, returns_discount)
+        self._recorded = ReplayBuffer(spec, capacity, seed, convert, returns_discount, follow_episodes)
         self._recorded.append(recorded)
 
     def __len__(self) -> int:
@@ -58,4 +60,19 @@ class Demonstrations(ReplayBuffer):
         values = np.empty((len(rows), *of_ring.shape[1:]), of_ring.dtype)
         values[~recorded] = of_ring
         values[recorded] = self._recorded.take(name, rows[recorded] - self.capacity)
+        return values
+
+    def remaining(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
+        recorded, values = rows >= self.capacity, np.empty_like(rows)
+        values[~recorded] = super().remaining(rows[~recorded])
+        values[recorded] = self._recorded.remaining(rows[recorded] - self.capacity)
+        return values
+
+    def later(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the transitions `steps` later in the same episode, shape (N,), at most its last."""
+        recorded, values = rows >= self.capacity, np.empty_like(rows)
+        values[~recorded] = super().later(rows[~recorded], steps[~recorded])
+        there = self._recorded.later(rows[recorded] - self.capacity, steps[recorded])
+        values[recorded] = self.capacity + there
         return values

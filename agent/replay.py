@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from agent.algorithm import Batch
 from agent.frames import Convert, FrameStore
-from agent.trajectories import EpisodeTracker, returns_to_go
+from agent.reading import Reader, read_steps
+from agent.trajectories import EpisodeIndex, EpisodeTracker, returns_to_go
 from agent.transition import Records, TransitionSpec
 
 _PREFIXES = ("observation", "next_observation")
@@ -30,6 +31,7 @@ class ReplayBuffer:
         returns_discount: If given, there is a field `mc_return`: what the episode earned from the transition on, which
             is known when it is over. Minus infinity, a bound that says nothing, until then, and for episodes that were
             cut where rewards can be negative: what would have followed may be worse than nothing.
+        follow_episodes: Whether `remaining` and `later` are wanted.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ReplayBuffer:
         seed: int,
         convert: Convert | None = None,
         returns_discount: float | None = None,
+        follow_episodes: bool = False,
     ) -> None:
         assert spec.dtype.names is not None
         self.capacity = capacity
@@ -51,10 +54,12 @@ class ReplayBuffer:
             for name in spec.dtype.names
             if name not in images
         }
-        self._returns: tuple[EpisodeTracker, float] | None = None
+        self._returns_discount = returns_discount
         if returns_discount is not None:
-            self._returns = EpisodeTracker(spec), returns_discount
             self._fields[_RETURN] = np.full(capacity, -np.inf, np.float32)
+        self._episodes = EpisodeIndex(capacity) if follow_episodes else None
+        followed = follow_episodes or returns_discount is not None
+        self._tracker = EpisodeTracker(spec) if followed else None
         self._frames: FrameStore | None = None
         if spec.image_keys:
             shapes = {key: spec.dtype[f"observation.{key}"].shape for key in spec.image_keys}
@@ -73,10 +78,11 @@ class ReplayBuffer:
         slots = np.arange(first, first + len(kept)) % self.capacity
         for name, field in self._fields.items():
             field[slots] = -np.inf if name == _RETURN else kept[name]
-        if self._returns is not None:
-            tracker, discount = self._returns
-            for numbers in tracker.follow(kept, first):
-                self._keep_returns(numbers[numbers >= first + len(kept) - self.capacity], discount)
+        if self._episodes is not None:
+            self._episodes.forget(slots)
+        if self._tracker is not None:
+            for numbers in self._tracker.follow(kept, first):
+                self._keep_episode(numbers[numbers >= first + len(kept) - self.capacity])
         self.total_added += len(records)
         self._oldest = max(self._oldest, self.total_added - self.capacity)
         if self._frames is not None:
@@ -100,6 +106,19 @@ class ReplayBuffer:
         prefix, _, key = name.partition(".")
         return self._frames.take(key, self._numbers[prefix][rows])
 
+    def remaining(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
+        assert self._episodes is not None
+        return self._episodes.remaining(rows)
+
+    def later(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the transitions `steps` later in the same episode, shape (N,).
+
+        At most its last; the rows themselves while the episode is not over.
+        """
+        assert self._episodes is not None
+        return self._episodes.later(rows, steps)
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
         return dict(self._rng.bit_generator.state)
@@ -108,9 +127,14 @@ class ReplayBuffer:
         """Go on sampling where `random_state` was taken."""
         self._rng.bit_generator.state = state
 
-    def _keep_returns(self, numbers: NDArray[np.int64], discount: float) -> None:
-        """The returns of an episode that is over."""
-        slots = numbers % self.capacity
+    def _keep_episode(self, numbers: NDArray[np.int64]) -> None:
+        """What is known now that an episode is over."""
+        if self._episodes is not None:
+            self._episodes.add(numbers)
+        if self._returns_discount is not None:
+            self._keep_returns(numbers % self.capacity, self._returns_discount)
+
+    def _keep_returns(self, slots: NDArray[np.int64], discount: float) -> None:
         rewards = self._fields["reward"][slots]
         if self._fields["terminated"][slots[-1]] or rewards.min() >= 0.0:
             self._fields[_RETURN][slots] = returns_to_go(rewards, discount)
@@ -136,6 +160,14 @@ class MixedSampler:
 
     Attributes:
         device: Where batches are wanted.
+
+    Args:
+        spec: Layout of a transition.
+        online: What actors did.
+        demonstrations: What people showed.
+        demonstration_ratio: Their share of a batch.
+        device: Where batches are wanted.
+        read: What becomes of the rows that were drawn.
     """
 
     _FIELDS = ("action", "reward", "terminated", "provenance", _RETURN)
@@ -147,6 +179,7 @@ class MixedSampler:
         demonstrations: ReplayBuffer,
         demonstration_ratio: float,
         device: torch.device,
+        read: Reader = read_steps,
     ) -> None:
         self._names = (
             *(f"{prefix}.{key}" for prefix in _PREFIXES for key in spec.observation_keys),
@@ -154,6 +187,7 @@ class MixedSampler:
         )
         self._online, self._demonstrations = online, demonstrations
         self._ratio = demonstration_ratio
+        self._read = read
         self.device = device
 
     @property
@@ -178,21 +212,23 @@ class MixedSampler:
             self._online.draw(batches * (batch_size - demonstrated)) if demonstrated < batch_size else None
         )
         rows_demo = self._demonstrations.draw(batches * demonstrated) if demonstrated else None
+        parts = [
+            self._read(buffer, self._names, rows)
+            for buffer, rows in ((self._online, rows_online), (self._demonstrations, rows_demo))
+            if rows is not None
+        ]
         batch: Batch = {}
-        for name in self._names:
-            parts = [
-                _in_batches(buffer.take(name, rows), batches)
-                for buffer, rows in ((self._online, rows_online), (self._demonstrations, rows_demo))
-                if rows is not None
-            ]
-            whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        for name in parts[0]:
+            values = [_in_batches(part[name], batches) for part in parts]
+            whole = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
             batch[name] = self._to_device(whole.reshape(batches * batch_size, *whole.shape[2:]))
         return batch
 
     def sample_demonstrations(self, batch_size: int) -> Batch:
         """Nothing but what people showed, whatever the share; shape (batch_size, ...)."""
         rows = self._demonstrations.draw(batch_size)
-        return {name: self._to_device(self._demonstrations.take(name, rows)) for name in self._names}
+        part = self._read(self._demonstrations, self._names, rows)
+        return {name: self._to_device(values) for name, values in part.items()}
 
     def random_state(self) -> dict[str, Any]:
         """State of the sampling of both buffers, as plain values."""

@@ -47,6 +47,46 @@ class EpisodeTracker:
             del self._open[next(iter(self._open))]
 
 
+class EpisodeIndex:
+    """Which transition of a ring comes how much later in the same episode. An episode is known once it is over.
+
+    Args:
+        capacity: Of the ring.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        # Numbers, episode after episode. Of those that the ring holds fewer than twice its capacity can lie between
+        # two that belong to one episode: newer ones, and older ones whose episodes were over later.
+        self._order = np.zeros(2 * capacity, np.int64)
+        self._placed = 0
+        self._place = np.full(capacity, -1, np.int64)
+        self._last = np.full(capacity, -1, np.int64)
+
+    def forget(self, slots: NDArray[np.int64]) -> None:
+        """Others are there now, whose episodes are not over."""
+        self._place[slots] = -1
+
+    def add(self, numbers: NDArray[np.int64]) -> None:
+        """An episode is over; `numbers` are those of its transitions that the ring still holds, in order."""
+        places = self._placed + np.arange(len(numbers))
+        self._order[places % len(self._order)] = numbers
+        self._placed += len(numbers)
+        slots = numbers % self._capacity
+        self._place[slots], self._last[slots] = places, self._placed - 1
+
+    def remaining(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
+        place = self._place[slots]
+        return np.where(place < 0, -1, self._last[slots] - place)
+
+    def later(self, slots: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Slots of the transitions `steps` later, shape (N,): at most the last; themselves while it is not over."""
+        place = self._place[slots]
+        there = np.minimum(place + steps, self._last[slots])
+        return np.where(place < 0, slots, self._order[there % len(self._order)] % self._capacity)
+
+
 def returns_to_go(rewards: NDArray[np.float32], discount: float) -> NDArray[np.float32]:
     """Discounted sum of the rewards from each step to the end of an episode, shape (T,) -> (T,)."""
     values, value = np.zeros(len(rewards), np.float32), 0.0

@@ -134,3 +134,49 @@ def test_a_number_a_flag_or_the_end_of_the_data_ends_an_episode(spec, episodes, 
     records["terminated"][terminated], records["truncated"][truncated] = True, True
     assert episode_ends(records).tolist() == [False, True, False, True]
     assert episode_ends(records[:0]).tolist() == []
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=30), capacity=st.integers(3, 40), data=st.data()
+)
+def test_what_follows_is_of_the_same_episode_and_as_much_later(lengths, capacity, data):
+    from gymnasium.spaces import Box
+
+    from agent.transition import TransitionSpec
+
+    spec = TransitionSpec.of(Box(-1, 1, (3,)), Box(-1, 1, (1,)))
+    streams = [
+        [row for number, length in enumerate(lengths) for row in make_episode(spec, number, length, actor)]
+        for actor in range(2)
+    ]
+    recorded = np.concatenate([make_episode(spec, number, 4, actor=9) for number in range(2)])
+    buffer, shown = (
+        ReplayBuffer(spec, capacity, 0, follow_episodes=True),
+        Demonstrations(spec, recorded, capacity, 0, follow_episodes=True),
+    )
+    while any(streams):
+        stream = data.draw(st.sampled_from([s for s in streams if s]))
+        rows = np.array(stream[:3], spec.dtype)
+        del stream[:3]
+        buffer.append(rows)
+        shown.append(rows)
+    for replay in (buffer, shown):
+        rows = np.repeat(replay.draw(60), 4)
+        steps = np.arange(len(rows)) % 12
+        here = replay.take("observation.state", rows)
+        there = replay.take("observation.state", replay.later(rows, steps))
+        remaining = replay.remaining(rows)
+        lengths_there = np.where(here[:, 0] == 9, 4, np.resize(lengths, 30)[here[:, 1].astype(int)])
+        # All episodes are over, and of one whose beginning is gone the rest is known.
+        np.testing.assert_array_equal(remaining, lengths_there - 1 - here[:, 2])
+        np.testing.assert_array_equal(there[:, :2], here[:, :2])
+        np.testing.assert_array_equal(there[:, 2], here[:, 2] + np.minimum(steps, remaining))
+
+
+def test_nothing_follows_while_an_episode_is_not_over(spec):
+    buffer = ReplayBuffer(spec, 4, 0, follow_episodes=True)
+    buffer.append(make_episode(spec, 0, 4))
+    buffer.append(make_episode(spec, 1, 3)[:2])  # In the slots of the first two.
+    rows = np.arange(4)
+    assert buffer.remaining(rows).tolist() == [-1, -1, 1, 0]
+    assert buffer.later(rows, np.ones(4, np.int64)).tolist() == [0, 1, 3, 3]
