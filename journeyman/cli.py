@@ -18,6 +18,7 @@ _VERBS = {
     "episodes": "work with recorded episodes: list, inspect, play, merge, split, stats, convert; see docs/episodes.md",
     "data": "check a data set that others recorded (D4RL's HDF5, Minari); see docs/offline.md",
     "evaluate": "deterministic evaluation of a run's newest policy",
+    "gate": "whether a run's policy may take over from another's, by recorded data alone; see docs/gate.md",
     "helped": "answer an actor that asks a person for a hand; shows what it asked",
     "report": "write the report of a run again",
     "compare": "statistics over runs and seeds: intervals, who is better, which seeds are missing; see docs/compare.md",

@@ -1,0 +1,97 @@
+"""`journeyman gate`: a new policy passes or is held back, and why is said."""
+
+import numpy as np
+import pytest
+
+from agent.off_policy_evaluation import Difference
+from agent.record_log import RecordLog
+from journeyman.cli import main
+from journeyman.gate import GateOptions, verdict_of
+from journeyman.learner import open_or_create
+from journeyman.wiring import make_env, make_learners, make_spec
+
+QUICK = ["value_updates=3", "dynamics={updates: 20, hidden_sizes: [8]}", "steps=2", "starts_per_member=2"]
+CHOSEN = GateOptions(run="new", against="old")
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    """A run with a checkpoint of a policy that has not learned, and 300 transitions in which nothing moves."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*overrides):
+        words = ["algorithm.config.hidden_sizes=[16,16]", "demonstrations.episodes=0", *overrides]
+        config, directory = open_or_create(words)
+        env = make_env(config)
+        log = RecordLog.open(directory.replay_log, make_spec(env).dtype)
+        log.append(np.zeros(300, log.dtype))
+        log.close()
+        env.close()
+        learner, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/learner")
+        learner._save()
+        server.close()
+        server._record_log.close()  # As the end of the process does.
+        learner.close()
+        return directory.path
+
+    return make
+
+
+@pytest.fixture
+def gate(capsys):
+    def call(*words):
+        code = main(["gate", *words])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out.strip(), said.err.strip()
+
+    return call
+
+
+def test_a_policy_passes_beside_itself_and_not_where_nothing_is_known(make_run, gate):
+    run = make_run("task=reach")
+    code, said, _ = gate(f"run={run}", f"against={run}", *QUICK)
+    assert code == 0
+    assert said.startswith("PASS: by recorded data")
+    assert "+0 beside" in said
+    code, said, _ = gate(f"run={run}", f"against={run}", *QUICK, "least_explained=1", "seed=1")
+    assert code == 0, "what never moves is explained"
+
+
+def test_what_does_not_fit_is_refused(make_run, gate, tmp_path):
+    run = make_run("task=reach")
+    other = make_run("task=lift_cube")
+    for words, expected in (
+        ([f"run={run}"], "against"),
+        ([f"run={run}", f"against={other}"], "do not observe and act alike"),
+        ([f"run={run}", "against=nowhere"], "nowhere is not a run directory"),
+        ([f"run={run}", f"against={run}", "step=3"], "Did you mean 'steps'?"),
+        ([f"run={run}", f"against={run}", "tolerance=2"], "tolerance 2.0 must lie in [0, 1]"),
+        ([f"run={run}", f"against={run}", "dynamics.members=0"], "members 0 must be at least 1"),
+    ):
+        code, _, error = gate(*words)
+        assert code == 2
+        assert expected in error
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    checkpoint.rename(tmp_path / "gone")
+    code, _, error = gate(f"run={run}", f"against={run}")
+    assert code == 2
+    assert "has no checkpoint yet" in error
+
+
+@pytest.mark.parametrize(
+    ("low", "worse", "explained", "passes"),
+    [
+        (0.1, 0.0, 0.9, True),
+        (0.0, 0.0, 0.9, True),
+        (-0.1, 0.0, 0.9, False),
+        (-0.1, 0.2, 0.9, True),
+        (0.1, 0.0, 0.4, False),
+        (float("nan"), 0.2, 0.9, False),
+        (0.1, 0.0, float("nan"), False),
+    ],
+)
+def test_on_any_doubt_it_holds(low, worse, explained, passes):
+    verdict = verdict_of(Difference(low + 0.1, low, low + 0.2), worse, explained, CHOSEN)
+    assert verdict.passes is passes
+    assert ("too few or too noisy" in verdict.reason) == (not explained >= 0.5)
