@@ -20,7 +20,8 @@ import numpy as np
 
 from agent.config import InputError
 from agent.evaluation import wilson_interval
-from bench.external_runs import Run, make_plan, run_in, run_name
+from bench.external_plans import make_plan, run_name
+from bench.external_runs import Run, run_in
 from bench.external_suites import SUITES, load_suite
 
 _HEAD = (

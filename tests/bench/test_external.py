@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from agent.config import InputError
 from bench import external, external_runs
-from bench.external_runs import Evaluated, Run, is_enough, make_plan, run_in
-from bench.external_suites import SUITES, demonstrate, load_suite, make_env, make_spec, read_data
+from bench.external_plans import make_plan
+from bench.external_runs import Evaluated, Run, is_enough, run_in
+from bench.external_suites import SUITES, Suite, demonstrate, load_suite, make_env, make_spec, read_data
 from bench.in_process import Point, evaluate
 from controllers.loading import load_attribute
 
@@ -107,7 +108,7 @@ def play(env, actions):
 
 @given(st.lists(st.floats(-1, 1), min_size=LIMIT, max_size=LIMIT))
 def test_a_step_costs_one_until_success_ends_the_episode(actions):
-    suite = msgspec.convert({**ENTRY}, external_runs.Suite)
+    suite = msgspec.convert(ENTRY, Suite)
     steps = play(make_env(suite, "line"), actions)
     *before, last = steps
     assert all(reward == -1 and not over and not cut for _, reward, over, cut, _ in before)
