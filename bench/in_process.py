@@ -36,11 +36,18 @@ def make_env(env_id: str, **keywords: Any) -> gymnasium.Env:
     return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
 
 
-def evaluate(env: gymnasium.Env, spec: TransitionSpec, policy: Any, episodes: int, step: int = 0) -> Point:
-    """Deterministic episodes from fixed starts."""
+def evaluate(
+    env: gymnasium.Env,
+    spec: TransitionSpec,
+    policy: Any,
+    episodes: int,
+    step: int = 0,
+    first_seed: int = 10_000,
+) -> Point:
+    """Deterministic episodes from fixed starts: resets with seeds from `first_seed` on."""
     point = Point(step, [], [])
     for episode in range(episodes):
-        raw, done, total, success = env.reset(seed=10_000 + episode)[0], False, 0.0, False
+        raw, done, total, success = env.reset(seed=first_seed + episode)[0], False, 0.0, False
         while not done:
             raw, reward, terminated, truncated, info = env.step(policy.act(spec.observation(raw), True))
             total, done = total + float(reward), terminated or truncated
@@ -96,6 +103,7 @@ def train(
     data: Records | None = None,
     data_ratio: float = 0.5,
     random_steps: int = 0,
+    enough: Callable[[list[Point]], bool] = lambda _points: False,
 ) -> list[Point]:
     """The offline phase if the algorithm has one, then one block of updates per environment step.
 
@@ -112,6 +120,7 @@ def train(
         data: Recorded data.
         data_ratio: Their share in each batch.
         random_steps: First steps that are uniformly random.
+        enough: Asked after every evaluation whether to end before `steps`.
     """
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # As the learner of a run does, see journeyman/wiring.py.
@@ -144,4 +153,6 @@ def train(
         if step % evaluate_every == 0:
             policy.load_weights(algorithm.policy_weights())
             points.append(evaluate_with(step))
+            if enough(points):
+                break
     return points

@@ -116,15 +116,40 @@ def test_every_package_is_marked_as_typed() -> None:
     assert not [name for name in PACKAGES if not (ROOT / name / "py.typed").exists()]
 
 
-def test_constraints_pin_every_direct_dependency_within_its_range() -> None:
-    lines = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
-    pins = {
+def pins_of(name: str) -> dict[str, Version]:
+    """Versions by package in a file of constraints."""
+    lines = (line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#"))
+    return {
         canonicalize_name(name): Version(version) for name, _, version in (x.partition("==") for x in lines)
     }
-    required = [Requirement(x) for x in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+
+
+@pytest.mark.parametrize(("extra", "own"), [("dev", []), ("external", ["constraints-external.txt"])])
+def test_constraints_pin_every_direct_dependency_within_its_range(extra: str, own: list[str]) -> None:
+    pins = pins_of("constraints.txt")
+    for name in own:
+        pins |= pins_of(name)
+    required = [Requirement(x) for x in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra])]
     assert not [str(r) for r in required if canonicalize_name(r.name) not in pins]
     assert not [str(r) for r in required if pins[canonicalize_name(r.name)] not in r.specifier]
     assert not [name for name, version in pins.items() if version.local]
+
+
+def test_an_extra_with_constraints_of_its_own_gets_each_pin_once(tmp_path: Path) -> None:
+    script = (ROOT / "tools" / "bootstrap.sh").read_text()
+    function = script[script.index("constraints_for() {") :].partition("\n}\n")[0] + "\n}\n"
+    joined = {}
+    for extra in ("external", "dev", ""):
+        command = ["sh", "-euc", f'{function}constraints_for "$1" "$2"', "sh", str(tmp_path), extra]
+        finished = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        joined[extra] = finished.stdout.strip()
+    assert joined["dev"] == joined[""] == "constraints.txt"
+    lines = Path(joined["external"]).read_text().splitlines()
+    names = [line.partition("==")[0].lower() for line in lines if not line.startswith("#")]
+    assert len(names) == len(set(names))
+    own, shared = pins_of("constraints-external.txt"), pins_of("constraints.txt")
+    assert pins_of(joined["external"]) == shared | own
+    assert {name for name in own if name in shared} == {"mink", "mujoco"}  # The others need not differ.
 
 
 def test_import_contracts_hold() -> None:

@@ -2,7 +2,8 @@
 # Everything `make` needs before it can run anything. Three steps, each safe to repeat:
 #
 #   tools/bootstrap.sh venv DIR            find a Python and make the virtual environment DIR
-#   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies
+#   tools/bootstrap.sh install DIR [EXTRA] install torch, then journeyman (editable) with its pinned dependencies: those of
+#                                          constraints.txt, after those of constraints-EXTRA.txt where there is one
 #   tools/bootstrap.sh system DIR          see that Debian's libraries for rendering are there
 #
 # Environment: PYTHON (interpreter to use), TORCH_INDEX (package index to take torch from), AMENT_PREFIX_PATH (set where
@@ -90,7 +91,15 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-pip_install() { "$python" -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt "$@"; }
+pip_install() { "$python" -m pip install --quiet --quiet --disable-pip-version-check --constraint "$constraints" "$@"; }
+
+# The file of pins for an extra: an extra's own pins count before those of constraints.txt.
+constraints_for() {
+    own="constraints-$2.txt"
+    [ -f "$own" ] || { echo constraints.txt; return; }
+    awk -F '==' 'NR == FNR { own[tolower($1)]; print; next } !(tolower($1) in own)' "$own" constraints.txt > "$1/constraints.txt"
+    echo "$1/constraints.txt"
+}
 
 has_nvidia_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; }
 
@@ -109,6 +118,7 @@ install() {
     venv=$1
     extra=${2:-}
     python="$venv/bin/python"
+    constraints=$(constraints_for "$venv" "$extra")
     if ! "$python" -c "import torch" 2>/dev/null; then
         say "Installing $(grep '^torch==' constraints.txt) (this takes a while)"
         if [ "$(uname)" = Linux ] && [ -z "${TORCH_INDEX:-}" ] && ! has_nvidia_gpu; then
