@@ -42,7 +42,7 @@ from bench.locomotion_data import (
 )
 from journeyman.files import write_whole
 from journeyman.offline.reading import read_offline
-from journeyman.statistics import Estimate, interquartile_mean_of, probability_of_improvement
+from journeyman.statistics import FEWEST_SEEDS, Estimate, interquartile_mean_of, probability_of_improvement
 
 _CPU = torch.device("cpu")
 _BASE = "bc"  # What the others were published to be better than.
@@ -122,8 +122,15 @@ def learn(folder: Path, recipe: Recipe, data: str, name: str, seed: int, updates
     return result
 
 
-def verdict(better: Estimate) -> str:
-    """What the probability that one is better than the other says, with its interval if it has one."""
+def verdict(better: Estimate, seeds: int) -> str:
+    """What the probability that one is better than the other says.
+
+    Args:
+        better: With its interval; one without because all seeds agree is judged by its value.
+        seeds: Of the one with fewer; too few say nothing.
+    """
+    if seeds < FEWEST_SEEDS:
+        return "open"
     low = better.value if better.low is None else better.low
     high = better.value if better.high is None else better.high
     return "holds" if low > 0.5 else "opposite" if high < 0.5 else "open"
@@ -169,7 +176,8 @@ def describe_results(folder: Path, updates: int) -> str:
             line = f"{data:<14} {name:<7} {_text(interquartile_mean_of([values]), 1):<24} {published[name]:>9.1f}"
             if name != _BASE and _BASE in scores:
                 better = probability_of_improvement([values], [scores[_BASE]])
-                line += f"  {verdict(better)}: {_text(better, 2)}"
+                seeds = min(len(values), len(scores[_BASE]))
+                line += f"  {verdict(better, seeds)}: {_text(better, 2)}"
             lines.append(line)
     return "\n".join(lines)
 

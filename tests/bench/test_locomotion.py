@@ -153,10 +153,13 @@ def test_the_table_says_what_was_published_and_whether_it_holds(tmp_path):
     )  # Of other updates there is nothing.
 
 
-def test_a_probability_without_an_interval_is_judged_by_itself():
-    assert [locomotion.verdict(Estimate(value)) for value in (1.0, 0.5, 0.0)] == ["holds", "open", "opposite"]
-    assert locomotion.verdict(Estimate(0.9, 0.5, 1.0)) == "open"
-    assert locomotion.verdict(Estimate(0.1, 0.0, 0.4)) == "opposite"
+def test_a_probability_without_an_interval_is_judged_by_itself_and_one_of_too_few_seeds_is_not():
+    def of(estimate, seeds=3):
+        return locomotion.verdict(estimate, seeds)
+
+    assert [of(Estimate(value)) for value in (1.0, 0.5, 0.0)] == ["holds", "open", "opposite"]
+    assert [of(Estimate(0.9, 0.5, 1.0)), of(Estimate(0.1, 0.0, 0.4))] == ["open", "opposite"]
+    assert [of(Estimate(value), seeds=2) for value in (1.0, 0.0)] == ["open", "open"]
 
 
 def test_every_method_learns_from_the_data_and_no_result_is_made_twice(spec, tmp_path):
