@@ -30,6 +30,8 @@ class LearnerConfig(Config):
             offline phase.
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
+        hindsight: So many transitions of a batch get another goal for each that keeps its own (`agent.hindsight`, 4 in
+            the paper); 0 for none.
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
@@ -43,6 +45,7 @@ class LearnerConfig(Config):
     max_environment_steps: int = 6000
     start_steps: int = 300
     demonstration_ratio: float = 0.5
+    hindsight: int = 0
     replay_capacity: int = 200_000
     intervention_capacity: int = 20_000
     publish_every: int = 10
@@ -64,6 +67,8 @@ class LearnerConfig(Config):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")
+        if self.hindsight < 0:
+            raise ValueError(f"learner.hindsight {self.hindsight} must not be negative")
         if self.start_steps < 1:
             raise ValueError(f"learner.start_steps {self.start_steps} must be at least 1")
         if not 0 <= self.demonstration_ratio <= 1:

@@ -25,6 +25,10 @@ class Rows(Protocol):
         """Rows of the transitions `steps` later in the same episode, shape (N,), at most its last."""
         ...
 
+    def random(self, count: int) -> NDArray[np.float64]:
+        """Uniform in [0, 1), shape (count,), from the random state that checkpoints keep."""
+        ...
+
 
 class Reader(Protocol):
     """Makes N transitions to learn from of N rows."""

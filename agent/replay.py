@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 from agent.algorithm import Batch
 from agent.frames import Convert, FrameStore
 from agent.reading import Reader, read_steps
-from agent.trajectories import EpisodeIndex, EpisodeTracker, returns_to_go
+from agent.trajectories import RETURN, EpisodeIndex, EpisodeTracker, returns_to_go
 from agent.transition import Records, TransitionSpec
 
 _PREFIXES = ("observation", "next_observation")
-_RETURN = "mc_return"
 
 
 class ReplayBuffer:
@@ -56,7 +55,7 @@ class ReplayBuffer:
         }
         self._returns_discount = returns_discount
         if returns_discount is not None:
-            self._fields[_RETURN] = np.full(capacity, -np.inf, np.float32)
+            self._fields[RETURN] = np.full(capacity, -np.inf, np.float32)
         self._episodes = EpisodeIndex(capacity) if follow_episodes else None
         followed = follow_episodes or returns_discount is not None
         self._tracker = EpisodeTracker(spec) if followed else None
@@ -77,7 +76,7 @@ class ReplayBuffer:
         first = self.total_added + len(records) - len(kept)
         slots = np.arange(first, first + len(kept)) % self.capacity
         for name, field in self._fields.items():
-            field[slots] = -np.inf if name == _RETURN else kept[name]
+            field[slots] = -np.inf if name == RETURN else kept[name]
         if self._episodes is not None:
             self._episodes.forget(slots)
         if self._tracker is not None:
@@ -119,6 +118,10 @@ class ReplayBuffer:
         assert self._episodes is not None
         return self._episodes.later(rows, steps)
 
+    def random(self, count: int) -> NDArray[np.float64]:
+        """Uniform in [0, 1), shape (count,), for who reads: of the same random state as `draw`."""
+        return self._rng.random(count)
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
         return dict(self._rng.bit_generator.state)
@@ -137,7 +140,7 @@ class ReplayBuffer:
     def _keep_returns(self, slots: NDArray[np.int64], discount: float) -> None:
         rewards = self._fields["reward"][slots]
         if self._fields["terminated"][slots[-1]] or rewards.min() >= 0.0:
-            self._fields[_RETURN][slots] = returns_to_go(rewards, discount)
+            self._fields[RETURN][slots] = returns_to_go(rewards, discount)
 
     def _forget_without_frames(self, frames: FrameStore) -> None:
         """Where episodes are so short that frames run out first, transitions go with their frames."""
@@ -170,7 +173,7 @@ class MixedSampler:
         read: What becomes of the rows that were drawn.
     """
 
-    _FIELDS = ("action", "reward", "terminated", "provenance", _RETURN)
+    _FIELDS = ("action", "reward", "terminated", "provenance", RETURN)
 
     def __init__(
         self,
