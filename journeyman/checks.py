@@ -12,7 +12,7 @@ from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
-from journeyman.sampling import goals_in_hindsight
+from journeyman.sampling import check_sampling, goals_in_hindsight
 from journeyman.wiring import (
     make_device,
     make_env,
@@ -34,6 +34,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
     """
     make_device(config.learner.device)
+    check_sampling(config)
     _check_demonstrations(config)
     env = make_env(config)
     spec = make_spec(env)

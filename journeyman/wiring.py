@@ -26,6 +26,7 @@ from agent.prefetch import Prefetcher
 from agent.reading import Reader, read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
+from agent.sampling import draw_as
 from agent.team import LearnerTeam
 from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
@@ -255,7 +256,9 @@ def make_sampler(
     kept = (keep, returns_discount, goals is not None)
     shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, *kept)
     replay = ReplayBuffer(spec, capacity, config.seed + 2, *kept)
-    sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device, read)
+    learner = config.learner
+    read = draw_as(learner.sampling, replay, shown, demonstrations, read, learner.max_environment_steps)
+    sampler = MixedSampler(spec, replay, shown, learner.demonstration_ratio, device, read)
     for records in log.records():
         sampler.append(records)
     return sampler
