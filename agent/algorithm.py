@@ -112,6 +112,21 @@ class NeedsReturns(Protocol):
     """Gamma of the returns; None for batches without them."""
 
 
+@runtime_checkable
+class TellsErrors(Protocol):
+    """An algorithm that may learn from what it was most wrong about (`learner.sampling.kind=prioritised`).
+
+    Its batches have a field `weight` then: how much a transition counts in the critics' loss.
+    """
+
+    def take_errors(self) -> torch.Tensor | None:
+        """How far the critics were from their targets, for each transition of batches with weights, shape (N,).
+
+        Of all updates since it was last asked, in order; None if there were none.
+        """
+        ...
+
+
 class RewardLearner(Protocol):
     """A reward that keeps learning beside the algorithm, from what the policy does (VICE, GAIL).
 

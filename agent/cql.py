@@ -69,10 +69,10 @@ class CQL(SAC):
 
     def _critic_loss_eager(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Bellman error and conservative term, summed over members."""
-        loss, value = super()._critic_loss_eager(transitions, noise, subset)
-        return loss + self.config.conservative_weight * self.conservative_term(transitions), value
+        loss, seen = super()._critic_loss_eager(transitions, noise, subset)
+        return loss + self.config.conservative_weight * self.conservative_term(transitions), seen
 
     def conservative_term(self, transitions: Transitions) -> Tensor:
         """Log sum exp Q(s, any action) - Q(s, a), mean over the batch and summed over members (CQL, equation 4).

@@ -11,7 +11,7 @@ from agent.transition import Records, TransitionSpec
 
 
 class Demonstrations(ReplayBuffer):
-    """A ring of interventions, and beside it recorded demonstrations, which stay; sampled uniformly as one.
+    """A ring of interventions, and beside it recorded demonstrations, which stay; sampled as one.
 
     Args:
         spec: Layout of a transition.
@@ -43,8 +43,14 @@ class Demonstrations(ReplayBuffer):
         """Number of transitions held."""
         return len(self._recorded) + super().__len__()
 
+    def rows(self) -> NDArray[np.int64]:
+        """Indices of all transitions held, shape (N,)."""
+        return np.concatenate([super().rows(), self.capacity + np.arange(len(self._recorded))])
+
     def draw(self, rows: int) -> NDArray[np.int64]:
-        """Uniform random indices, shape (rows,); those of recorded transitions follow the ring's."""
+        """Random indices, shape (rows,); those of recorded transitions follow the ring's."""
+        if self.priorities is not None:
+            return super().draw(rows)
         drawn = self._rng.integers(0, len(self), rows)
         intervention = drawn - len(self._recorded)
         return np.where(
@@ -76,3 +82,7 @@ class Demonstrations(ReplayBuffer):
         there = self._recorded.later(rows[recorded] - self.capacity, steps[recorded])
         values[recorded] = self.capacity + there
         return values
+
+    @property
+    def _places(self) -> int:
+        return self.capacity + len(self._recorded)

@@ -8,11 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from agent.algorithm import Algorithm, BeginsFrom, LearnsOffline, RewardLearner
+from agent.algorithm import Algorithm, Batch, BeginsFrom, LearnsOffline, RewardLearner, TellsErrors
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config, InputError
 from agent.journal import Journal
 from agent.prefetch import Prefetcher
+from agent.sampling import SamplingConfig
 from agent.tensors import above, below
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
@@ -30,6 +31,9 @@ class LearnerConfig(Config):
             offline phase.
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
+        sampling: Which transitions are drawn.
+        hindsight: So many transitions of a batch get another goal for each that keeps its own (`agent.hindsight`, 4 in
+            the paper); 0 for none.
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
@@ -43,6 +47,8 @@ class LearnerConfig(Config):
     max_environment_steps: int = 6000
     start_steps: int = 300
     demonstration_ratio: float = 0.5
+    sampling: SamplingConfig = SamplingConfig()
+    hindsight: int = 0
     replay_capacity: int = 200_000
     intervention_capacity: int = 20_000
     publish_every: int = 10
@@ -64,6 +70,8 @@ class LearnerConfig(Config):
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")
+        if self.hindsight < 0:
+            raise ValueError(f"learner.hindsight {self.hindsight} must not be negative")
         if self.start_steps < 1:
             raise ValueError(f"learner.start_steps {self.start_steps} must be at least 1")
         if not 0 <= self.demonstration_ratio <= 1:
@@ -293,6 +301,7 @@ class Learner:
         assert isinstance(self._algorithm, LearnsOffline)
         batch = self._sampler.sample_demonstrations(self._algorithm.batch_size)
         self._metrics = self._algorithm.learn_offline(batch)
+        self._tell_errors(batch)
         self._learned_offline += 1
         self._raise_if_diverged()
         if self._is_past_offline() or self._learned_offline % self._config.checkpoint_every == 0:
@@ -309,12 +318,18 @@ class Learner:
             about_reward = self._reward_learner.update(batch)
             batch = self._reward_learner.relabel(batch)
         self._metrics = self._algorithm.update(batch) | about_reward
+        self._tell_errors(batch)
         self._blocks += 1
         self._raise_if_diverged()
         if self._blocks % self._config.publish_every == 0:
             self._publish()
         if self.environment_steps - self._saved_at >= self._config.checkpoint_every:
             self._save()
+
+    def _tell_errors(self, batch: Batch) -> None:
+        """Where batches are drawn by what the critics are wrong about, let the next ones be."""
+        if isinstance(self._algorithm, TellsErrors) and (errors := self._algorithm.take_errors()) is not None:
+            self._sampler.learn(batch, errors)
 
     def _raise_if_diverged(self) -> None:
         broken = [name for name, value in self._metrics.items() if not math.isfinite(value)]

@@ -64,6 +64,11 @@ class Prefetcher:
             self._pending = _Pending(self._thread.submit(self._draw, batches, batch_size), before)
         return batch
 
+    def learn(self, batch: Batch, errors: torch.Tensor) -> None:
+        """As `MixedSampler.learn`, once the batch under way is drawn: by what was known when it was begun."""
+        self._wait()
+        self._sampler.learn(batch, errors)
+
     def sample_demonstrations(self, batch_size: int) -> Batch:
         """As `MixedSampler.sample_demonstrations`, at once; not while a batch is under way."""
         assert self._pending is None

@@ -8,20 +8,23 @@ from numpy.typing import NDArray
 
 from agent.algorithm import Batch
 from agent.frames import Convert, FrameStore
-from agent.reading import Reader, read_steps
-from agent.trajectories import EpisodeIndex, EpisodeTracker, returns_to_go
+from agent.priorities import Priorities
+from agent.reading import ROW, Reader, TaughtReader, read_steps
+from agent.trajectories import RETURN, EpisodeIndex, EpisodeTracker, returns_to_go
 from agent.transition import Records, TransitionSpec
 
 _PREFIXES = ("observation", "next_observation")
-_RETURN = "mc_return"
 
 
 class ReplayBuffer:
-    """A ring of transitions, uniformly sampled.
+    """A ring of transitions, uniformly sampled unless `draw_by_priority` is called.
 
     Each transition brings its own next observation, so a sample can never join two episodes, actors or
     interventions, whatever order the records came in. Of camera images (uint8) a frame that two transitions share is
     kept once, see `FrameStore`.
+
+    Attributes:
+        priorities: What rows are drawn by; None where each is as likely.
 
     Args:
         spec: Layout of a transition.
@@ -56,7 +59,7 @@ class ReplayBuffer:
         }
         self._returns_discount = returns_discount
         if returns_discount is not None:
-            self._fields[_RETURN] = np.full(capacity, -np.inf, np.float32)
+            self._fields[RETURN] = np.full(capacity, -np.inf, np.float32)
         self._episodes = EpisodeIndex(capacity) if follow_episodes else None
         followed = follow_episodes or returns_discount is not None
         self._tracker = EpisodeTracker(spec) if followed else None
@@ -66,6 +69,7 @@ class ReplayBuffer:
             self._frames = FrameStore.for_transitions(shapes, capacity, convert)
             self._numbers = {prefix: np.zeros(capacity, np.int64) for prefix in _PREFIXES}
         self._rng = np.random.default_rng(seed)
+        self.priorities: Priorities | None = None
 
     def __len__(self) -> int:
         """Number of transitions held."""
@@ -77,9 +81,11 @@ class ReplayBuffer:
         first = self.total_added + len(records) - len(kept)
         slots = np.arange(first, first + len(kept)) % self.capacity
         for name, field in self._fields.items():
-            field[slots] = -np.inf if name == _RETURN else kept[name]
+            field[slots] = -np.inf if name == RETURN else kept[name]
         if self._episodes is not None:
             self._episodes.forget(slots)
+        if self.priorities is not None:
+            self.priorities.add(slots)
         if self._tracker is not None:
             for numbers in self._tracker.follow(kept, first):
                 self._keep_episode(numbers[numbers >= first + len(kept) - self.capacity])
@@ -94,8 +100,24 @@ class ReplayBuffer:
         """Whether `take` gives this field."""
         return name in self._fields
 
+    def rows(self) -> NDArray[np.int64]:
+        """Indices of all transitions held, shape (N,)."""
+        return np.arange(self._oldest, self.total_added) % self.capacity
+
+    def draw_by_priority(self) -> Priorities:
+        """From here on draw in proportion to priorities; they are not part of `random_state`.
+
+        Returns:
+            All the same, for the caller to change.
+        """
+        self.priorities = Priorities(self._places)
+        self.priorities.add(self.rows())
+        return self.priorities
+
     def draw(self, rows: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Uniform random indices, shape (rows,)."""
+        """Random indices, shape (rows,)."""
+        if self.priorities is not None:
+            return self.priorities.draw(self._rng, rows)
         return self._rng.integers(self._oldest, self.total_added, rows) % self.capacity
 
     def take(self, name: str, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
@@ -119,6 +141,10 @@ class ReplayBuffer:
         assert self._episodes is not None
         return self._episodes.later(rows, steps)
 
+    def random(self, count: int) -> NDArray[np.float64]:
+        """Uniform in [0, 1), shape (count,), for who reads: of the same random state as `draw`."""
+        return self._rng.random(count)
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
         return dict(self._rng.bit_generator.state)
@@ -126,6 +152,11 @@ class ReplayBuffer:
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken."""
         self._rng.bit_generator.state = state
+
+    @property
+    def _places(self) -> int:
+        """Indices are less than this."""
+        return self.capacity
 
     def _keep_episode(self, numbers: NDArray[np.int64]) -> None:
         """What is known now that an episode is over."""
@@ -137,13 +168,16 @@ class ReplayBuffer:
     def _keep_returns(self, slots: NDArray[np.int64], discount: float) -> None:
         rewards = self._fields["reward"][slots]
         if self._fields["terminated"][slots[-1]] or rewards.min() >= 0.0:
-            self._fields[_RETURN][slots] = returns_to_go(rewards, discount)
+            self._fields[RETURN][slots] = returns_to_go(rewards, discount)
 
     def _forget_without_frames(self, frames: FrameStore) -> None:
         """Where episodes are so short that frames run out first, transitions go with their frames."""
         newest = self._numbers["next_observation"]
+        before = self._oldest
         while self._oldest < self.total_added and not frames.keeps(newest[self._oldest % self.capacity]):
             self._oldest += 1
+        if self.priorities is not None:
+            self.priorities.remove(np.arange(before, self._oldest) % self.capacity)
 
 
 def replay_bytes(spec: TransitionSpec, capacity: int) -> int:
@@ -170,7 +204,7 @@ class MixedSampler:
         read: What becomes of the rows that were drawn.
     """
 
-    _FIELDS = ("action", "reward", "terminated", "provenance", _RETURN)
+    _FIELDS = ("action", "reward", "terminated", "provenance", RETURN)
 
     def __init__(
         self,
@@ -223,6 +257,11 @@ class MixedSampler:
             whole = values[0] if len(values) == 1 else np.concatenate(values, axis=1)
             batch[name] = self._to_device(whole.reshape(batches * batch_size, *whole.shape[2:]))
         return batch
+
+    def learn(self, batch: Batch, errors: torch.Tensor) -> None:
+        """Take in how wrong the critics were about a batch, shape (N,), if batches are drawn by that."""
+        if isinstance(self._read, TaughtReader):
+            self._read.learn(batch[ROW].cpu().numpy(), errors.cpu().numpy())
 
     def sample_demonstrations(self, batch_size: int) -> Batch:
         """Nothing but what people showed, whatever the share; shape (batch_size, ...)."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import Config, InputError
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
+from agent.reading import WEIGHT
 from agent.tensors import (
     Tensors,
     above,
@@ -118,6 +119,7 @@ class Transitions(NamedTuple):
         next_observation: By key.
         not_terminated: 1 where the return goes on, shape (B,).
         mc_return: Discounted return to go, shape (B,), for an algorithm that asked for it (`NeedsReturns`).
+        weight: How much each counts in the critics' loss, shape (B,); None where all do alike.
     """
 
     observation: Tensors
@@ -126,6 +128,7 @@ class Transitions(NamedTuple):
     next_observation: Tensors
     not_terminated: Tensor
     mc_return: Tensor | None = None
+    weight: Tensor | None = None
 
     def rows(self, rows: slice) -> "Transitions":
         """Some of them."""
@@ -185,7 +188,7 @@ class SACPolicy:
 
 
 class SAC:
-    """The learner's side; satisfies `agent.algorithm.Algorithm`."""
+    """The learner's side; satisfies `Algorithm` and `TellsErrors` of `agent.algorithm`."""
 
     Config = SACConfig
     Policy = SACPolicy
@@ -221,6 +224,7 @@ class SAC:
             "imitation": _adam([*self.actor.parameters(), *learning], config.actor_learning_rate),
         }
         self._calls = 0
+        self._errors: list[Tensor] = []
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
         self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
@@ -261,13 +265,20 @@ class SAC:
         noise = self._noise(transitions.action.shape[0])
         members = torch.randperm(self.config.critics, generator=self._generator)
         subset = members[: self.config.target_subset].to(self._device)
-        loss, value = self._critic_loss(transitions, noise, subset)
+        loss, (value, errors) = self._critic_loss(transitions, noise, subset)
+        if transitions.weight is not None:
+            self._errors.append(errors)
         self._step("critic", loss)
         with torch.no_grad():
             torch._foreach_lerp_(
                 list(self.target_critic.parameters()), list(self.critic.parameters()), self.config.target_rate
             )
         return {"critic_loss": loss.detach(), "value": value}
+
+    def take_errors(self) -> Tensor | None:
+        """See `TellsErrors`: distances from the target, averaged over the members."""
+        errors, self._errors = self._errors, []
+        return torch.cat(errors) if errors else None
 
     def update_actor(self, observation: Tensors) -> dict[str, Tensor]:
         """One step of actor and temperature; touches nothing of critics and encoder."""
@@ -351,6 +362,7 @@ class SAC:
             # A time-out bootstraps, a termination does not: `truncated` plays no part here.
             1.0 - batch["terminated"].float(),
             batch.get("mc_return"),
+            batch.get(WEIGHT),
         )
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
@@ -359,15 +371,20 @@ class SAC:
 
     def _critic_loss_eager(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Mean squared Bellman error, summed over members (so that each learns as if alone).
+
+        Beside it for people the mean value, and for each transition how far values are from the target, shape (B,).
+        """
         with torch.no_grad():
             next_value = self._next_value(self.encoder(transitions.next_observation), noise, subset)
             target = transitions.reward + self.config.discount * transitions.not_terminated * next_value
         values = self.critic(self.encoder(transitions.observation), transitions.action)
-        return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
-            -1
-        ).sum(), values.detach().mean()
+        losses = F.mse_loss(values, target.expand_as(values), reduction="none")
+        if transitions.weight is not None:
+            losses = losses * transitions.weight
+        seen = values.detach()
+        return losses.mean(-1).sum(), (seen.mean(), (seen - target).abs().mean(0))
 
     def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the policy does for standard normal noise, shape (B, A), and the log-density, shape (B,)."""

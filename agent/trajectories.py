@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from agent.transition import Records, TransitionSpec
 
+RETURN = "mc_return"
+"""Field of what an episode earned from a transition on."""
 _MOST_OPEN = 256
 _Follower = tuple[int, int, bytes]
 """Episode, step and observation of the transition that would go on an episode."""

@@ -11,8 +11,11 @@ import gymnasium
 import numpy as np
 import torch
 
-from agent.algorithm import LearnsOffline, NeedsReturns
+from agent.algorithm import Batch, LearnsOffline, NeedsReturns, TellsErrors
+from agent.hindsight import GoalPart, Goals
+from agent.reading import Reader, read_steps
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.sampling import SamplingConfig, draw_as
 from agent.transition import Provenance, Records, TransitionSpec
 
 
@@ -34,6 +37,19 @@ def make_env(env_id: str, **keywords: Any) -> gymnasium.Env:
     """The task with actions in [-1, 1]."""
     env = gymnasium.make(env_id, **keywords)
     return gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
+
+
+def goals_of(env: gymnasium.Env) -> Goals:
+    """The goals of a gymnasium `GoalEnv`, such as those of gymnasium-robotics, for `agent.hindsight`."""
+    task: Any = env.unwrapped
+
+    def pay(achieved: Any, desired: Any) -> tuple[Any, Any]:
+        rewards = np.asarray(task.compute_reward(achieved, desired, {}), np.float32)
+        # Of one goal at a time: not every environment tells the terminations of many.
+        ends = [bool(task.compute_terminated(*both, {})) for both in zip(achieved, desired, strict=True)]
+        return rewards, np.array(ends, bool)
+
+    return Goals(GoalPart("achieved_goal"), GoalPart("desired_goal"), pay)
 
 
 def evaluate(
@@ -104,6 +120,8 @@ def train(
     data_ratio: float = 0.5,
     random_steps: int = 0,
     enough: Callable[[list[Point]], bool] = lambda _points: False,
+    read: Reader = read_steps,
+    sampling: SamplingConfig | None = None,
 ) -> list[Point]:
     """The offline phase if the algorithm has one, then one block of updates per environment step.
 
@@ -121,20 +139,26 @@ def train(
         data_ratio: Their share in each batch.
         random_steps: First steps that are uniformly random.
         enough: Asked after every evaluation whether to end before `steps`.
+        read: What becomes of the transitions that are drawn, such as `HindsightReader(goals_of(env), 4)`.
+        sampling: Which are drawn; None for each alike.
     """
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # As the learner of a run does, see journeyman/wiring.py.
     cpu = torch.device("cpu")
     gamma = algorithm.returns_discount if isinstance(algorithm, NeedsReturns) else None
-    replay = ReplayBuffer(spec, max(1, steps), seed, returns_discount=gamma)
-    shown = ReplayBuffer(spec, 1 if data is None else len(data), seed + 1, returns_discount=gamma)
-    if data is not None:
-        shown.append(data)
-    sampler = MixedSampler(spec, replay, shown, data_ratio, cpu)
+    recorded = np.zeros(0, spec.dtype) if data is None else data
+    kept = (None, gamma, read is not read_steps)
+    replay = ReplayBuffer(spec, max(1, steps), seed, *kept)
+    shown = ReplayBuffer(spec, max(1, len(recorded)), seed + 1, *kept)
+    shown.append(recorded)
+    read = draw_as(sampling or SamplingConfig(), replay, shown, recorded, read, steps)
+    sampler = MixedSampler(spec, replay, shown, data_ratio, cpu, read)
     points = []
     if isinstance(algorithm, LearnsOffline) and algorithm.offline_updates:
         for _ in range(algorithm.offline_updates):
-            algorithm.learn_offline(sampler.sample_demonstrations(algorithm.batch_size))
+            batch = sampler.sample_demonstrations(algorithm.batch_size)
+            algorithm.learn_offline(batch)
+            _tell_errors(algorithm, sampler, batch)
         policy.load_weights(algorithm.policy_weights())
         points.append(evaluate_with(0))
     rng = np.random.default_rng(seed)
@@ -149,10 +173,18 @@ def train(
         policy.load_weights(algorithm.policy_weights())
         sampler.append(next(experience))
         if step > start_steps:
-            algorithm.update(sampler.sample(algorithm.utd_ratio, algorithm.batch_size))
+            batch = sampler.sample(algorithm.utd_ratio, algorithm.batch_size)
+            algorithm.update(batch)
+            _tell_errors(algorithm, sampler, batch)
         if step % evaluate_every == 0:
             policy.load_weights(algorithm.policy_weights())
             points.append(evaluate_with(step))
             if enough(points):
                 break
     return points
+
+
+def _tell_errors(algorithm: Any, sampler: MixedSampler, batch: Batch) -> None:
+    """As a learner does, see `Learner`."""
+    if isinstance(algorithm, TellsErrors) and (errors := algorithm.take_errors()) is not None:
+        sampler.learn(batch, errors)

@@ -12,6 +12,7 @@ from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
+from journeyman.sampling import check_sampling, goals_in_hindsight
 from journeyman.wiring import (
     make_device,
     make_env,
@@ -33,6 +34,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
     """
     make_device(config.learner.device)
+    check_sampling(config)
     _check_demonstrations(config)
     env = make_env(config)
     spec = make_spec(env)
@@ -40,6 +42,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     if begins:
         check_initialisation(config, spec)
     replay_capacities(config, spec)
+    goals_in_hindsight(config, env)
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
     one["terminated"] = True

@@ -19,11 +19,14 @@ from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, load_alg
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert
+from agent.hindsight import Goals, HindsightReader
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.prefetch import Prefetcher
+from agent.reading import Reader, read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
+from agent.sampling import draw_as
 from agent.team import LearnerTeam
 from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
@@ -38,6 +41,7 @@ from journeyman.demonstrations import demonstration_folder, load_episodes, read_
 from journeyman.help import make_file_operator
 from journeyman.initialisation import initial_checkpoint
 from journeyman.run_directory import RunDirectory
+from journeyman.sampling import goals_in_hindsight
 from robot_env.contracts import DemonstratedRewardModel, RewardModel
 from robot_env.env import RobotEnv
 from robot_env.robot import RobotUnavailableError
@@ -244,12 +248,17 @@ def make_sampler(
     device: torch.device,
     keep: Convert | None,
     returns_discount: float | None = None,
+    goals: Goals | None = None,
 ) -> MixedSampler:
     """Demonstrations and replay, the latter and the interventions rebuilt from the log."""
     capacity, interventions = replay_capacities(config, spec)
-    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, keep, returns_discount)
-    replay = ReplayBuffer(spec, capacity, config.seed + 2, keep, returns_discount)
-    sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device)
+    read: Reader = read_steps if goals is None else HindsightReader(goals, config.learner.hindsight)
+    kept = (keep, returns_discount, goals is not None)
+    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, *kept)
+    replay = ReplayBuffer(spec, capacity, config.seed + 2, *kept)
+    learner = config.learner
+    read = draw_as(learner.sampling, replay, shown, demonstrations, read, learner.max_environment_steps)
+    sampler = MixedSampler(spec, replay, shown, learner.demonstration_ratio, device, read)
     for records in log.records():
         sampler.append(records)
     return sampler
@@ -292,7 +301,9 @@ def _make_learner(
     home = run.agent(name)
     log = RecordLog.open(home.replay_log, spec.dtype)
     discount = algorithm.returns_discount if isinstance(algorithm, NeedsReturns) else None
-    sampler = make_sampler(config, spec, demonstrations, log, device, keep, discount)
+    sampler = make_sampler(
+        config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
+    )
     _catch_up(journal, run, log, name)
     keys = _server_keys(config)
     server = LearnerServer(

@@ -28,6 +28,7 @@ from robot_env.contracts import (
     Scene,
     always,
 )
+from robot_env.goal import TaskGoal
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
 from robot_env.task import ActionConfig, Task
 
@@ -72,6 +73,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         reward_model: Judges; may be replaced between episodes.
         truth: Knows success better than a learned `reward_model`, and is only compared with it: it neither pays nor
             ends an episode. None where nobody knows better.
+        goal: The task's, in the observation; None for a task without one.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}
@@ -100,6 +102,7 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._state_age = AgeStatistics()
         self._ages = {"state": self._state_age, **(ages or {})}
         self.state_names, self._scales = state_layout(task, len(robot.joint_names), scene.observables)
+        self.goal = TaskGoal(task, task.goal, self.state_names) if task.goal else None
         self._robot_parts = [
             (o.name, ROBOT_OBSERVABLES[o.name][1]) if o.name in ROBOT_OBSERVABLES else (o.name, None)
             for o in task.observation

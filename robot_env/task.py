@@ -102,6 +102,28 @@ class RewardConfig(Config):
     step: float = -1.0
 
 
+class GoalConfig(Config):
+    """What a task is about, where that is one observable coming to another: see `robot_env.goal`.
+
+    Attributes:
+        achieved: Observable that says what is achieved.
+        desired: Observable that says what is to be achieved.
+        tolerance: They agree within this distance, in their unit.
+    """
+
+    achieved: str
+    desired: str
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        """Refuse goals that are always or never reached."""
+        if self.achieved == self.desired or not 0.0 < self.tolerance < inf:
+            raise ValueError(
+                f"goal.achieved {self.achieved!r} and goal.desired {self.desired!r} must differ, and goal.tolerance "
+                f"{self.tolerance} must be positive and finite"
+            )
+
+
 class Task(Config):
     """Everything about a task that is not code.
 
@@ -116,6 +138,7 @@ class Task(Config):
         observation: Parts of the `state` vector in order.
         cameras: Images of the observation by camera name; none are rendered if empty.
         reward: Payment.
+        goal: Which of the observables is the goal; then success is judged by them. None where the scene judges.
     """
 
     name: str
@@ -128,6 +151,7 @@ class Task(Config):
     scene_config: dict[str, Any] = {}
     cameras: dict[str, CameraConfig] = {}
     reward: RewardConfig = RewardConfig()
+    goal: GoalConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

@@ -12,7 +12,7 @@ from robot_env.env import RobotEnv
 from robot_env.task import Task
 from sim.cameras import TRAINING, VIDEO, Studio, TwinCamera
 from sim.config import TwinConfig
-from sim.scene import TwinReward, TwinScene
+from sim.scene import ObservedGoalReward, TwinReward, TwinScene
 from sim.twin import Twin
 from sim.twin_robot import TwinRobot
 
@@ -35,7 +35,10 @@ def assemble(task: Task, config: TwinConfig, render: bool, cameras: Mapping[str,
             for name, wanted in task.cameras.items()
         }
     video = TwinCamera(studio, _VIDEO_CAMERA, 640, 480, VIDEO) if render else None
-    return RobotEnv(robot, task, scene, TwinReward(scene, task.reward), scene, cameras, video)
+    env = RobotEnv(robot, task, scene, TwinReward(scene, task.reward), scene, cameras, video)
+    if env.goal is not None:
+        env.reward_model = ObservedGoalReward(scene, task.reward, env.goal)
+    return env
 
 
 def _scene_class(task: Task) -> type[TwinScene]:

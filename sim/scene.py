@@ -13,6 +13,7 @@ from controllers.config import Config
 from controllers.ik import InverseKinematics, UnreachableError
 from controllers.rotations import from_rotation_vector
 from robot_env.contracts import KeepGoing, Observation, ResetResult, Reward, always
+from robot_env.goal import TaskGoal
 from robot_env.resets.region import Region
 from robot_env.task import RewardConfig, Task
 from sim.twin import MAX_GRIPPER_WIDTH_M, TOOL_CENTRE_POINT, Twin
@@ -192,15 +193,32 @@ class TwinReward:
     def reward(self, observation: Observation) -> Reward:
         """Judge the present state of the twin, which is what `observation` was made from."""
         config = self._config
-        success = self._succeeded()
+        success = self._succeeded(observation)
         value = config.success if success else config.step
         if config.kind == "sparse":
             return Reward(value, success)
         terms = self._scene.dense_terms()
         return Reward(value + sum(terms.values()) / len(terms), success, terms)
 
-    def _succeeded(self) -> bool:
+    def _succeeded(self, observation: Observation) -> bool:
         return self._scene.success()
+
+
+class ObservedGoalReward(TwinReward):
+    """Success as the task's goal says, by what is observed: what hindsight pays is what the robot is paid.
+
+    Args:
+        scene: Has the dense terms.
+        config: Pays.
+        goal: Of the task.
+    """
+
+    def __init__(self, scene: TwinScene, config: RewardConfig, goal: TaskGoal) -> None:
+        super().__init__(scene, config)
+        self._goal = goal
+
+    def _succeeded(self, observation: Observation) -> bool:
+        return self._goal.is_reached(observation)
 
 
 class GoalReward(TwinReward):
@@ -220,7 +238,7 @@ class GoalReward(TwinReward):
         """An episode of this goal begins."""
         self._scene.goal = self._goal
 
-    def _succeeded(self) -> bool:
+    def _succeeded(self, observation: Observation) -> bool:
         return self._scene.achieved(self._goal)
 
 

@@ -1,0 +1,53 @@
+"""How a run's learner draws what it learns from, where that is not uniformly and as stored: see docs/sampling.md."""
+
+from agent.algorithm import load_algorithm
+from agent.config import InputError
+from agent.hindsight import GoalPart, Goals
+from agent.sampling import WAYS
+from journeyman.config import RunConfig
+from robot_env.env import RobotEnv
+
+
+def goals_in_hindsight(config: RunConfig, env: RobotEnv) -> Goals | None:
+    """The goals that hindsight replaces; None for a run without hindsight.
+
+    Raises:
+        InputError: The task has none, or something else than they pays.
+    """
+    if config.learner.hindsight == 0:
+        return None
+    task, goal = config.task, env.goal
+    if goal is None:
+        raise InputError(
+            f"learner.hindsight is {config.learner.hindsight}, but task {task.name!r} has no goal: give it one by "
+            "task.goal, choose a task that has, such as reach_goal, or set learner.hindsight=0."
+        )
+    reward = config.reward
+    if task.reward.kind != "sparse" or reward.factory or reward.learner or config.practice.tasks:
+        raise InputError(
+            f"learner.hindsight is {config.learner.hindsight}, which pays by the goal of task {task.name!r} alone, but "
+            f"here are reward={reward.name}, task.reward.kind={task.reward.kind} and practice={config.practice.name}: "
+            "choose reward=task, sparse and practice=none, or set learner.hindsight=0."
+        )
+    achieved, desired = GoalPart("state", goal.achieved), GoalPart("state", goal.desired)
+    return Goals(achieved, desired, goal.pay)
+
+
+def check_sampling(config: RunConfig) -> None:
+    """See that there is what batches are to be drawn by.
+
+    Raises:
+        InputError: The algorithm tells no errors of its critics, or there are no recorded data.
+    """
+    kind = config.learner.sampling.kind
+    way, (algorithm, _) = WAYS[kind], load_algorithm(config.algorithm)
+    if way.needs_errors and not hasattr(algorithm, "take_errors"):
+        raise InputError(
+            f"learner.sampling.kind is {kind}, but {config.algorithm.algorithm} does not tell how its critics err: "
+            "choose sac or an algorithm of its kind (rlpd, drq, cql, calql, ibrl, expo, wsrl), or uniform."
+        )
+    if way.needs_recorded and not config.demonstrations.episodes:
+        raise InputError(
+            f"learner.sampling.kind is {kind}, which is about recorded data, but demonstrations.episodes is 0: give "
+            "some, or choose uniform or prioritised."
+        )
