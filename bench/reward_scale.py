@@ -1,7 +1,9 @@
-"""Does the scale of rewards change how fast something is learned? Critic heads and reward units on a pendulum.
+"""Does the scale of rewards change how fast something is learned? Critic heads and reward units.
 
-    python bench/reward_scale.py                 # 4 learners x 3 scales x 3 seeds, about ten minutes on one core
-    python bench/reward_scale.py --seeds 5 --steps 3000 --env Hopper-v5
+    python bench/reward_scale.py        # 5 learners x 3 scales x 3 seeds: a few minutes on one core
+    python bench/reward_scale.py --env Pendulum-v1 --steps 4000 --start-steps 200 --evaluate-every 400
+
+The task is a point that is driven to a goal on a plane, small enough for that; `--env` takes any id of gymnasium's.
 
 Every learner sees the reward times 0.1, 1 and 10; returns are those of the task itself. A learner that does not mind
 draws the same curve three times. `--out` gets `reward_scale.json`, after every run, and `reward_scale.png`.
@@ -27,9 +29,35 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "gaussian": {"critic_head": "gaussian"},
     "gaussian, unit follows": {"critic_head": "gaussian", "reward_unit": None},
     "hl_gauss, unit follows": {"critic_head": "hl_gauss", "reward_unit": None},
+    "mse, unit follows": {"reward_unit": None},
 }
 SCALES = (0.1, 1.0, 10.0)
 COLOURS = ("tab:blue", "black", "tab:orange")
+
+
+class Reach(gymnasium.Env):
+    """A point on a plane, moved by up to 0.2 in each direction per step; the reward is minus its distance from a goal.
+
+    Observed are point and goal, both in [-1, 1]. Episodes have 20 steps.
+    """
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Point and goal anywhere."""
+        super().reset(seed=seed)
+        self._places = self.np_random.uniform(-1.0, 1.0, 4).astype(np.float32)
+        return self._places.copy(), {}
+
+    def step(self, action: Any) -> Any:
+        """Move."""
+        self._places[:2] = np.clip(self._places[:2] + 0.2 * action, -1.0, 1.0)
+        distance = float(np.linalg.norm(self._places[:2] - self._places[2:]))
+        return self._places.copy(), -distance, False, False, {}
+
+
+gymnasium.register("bench/Reach-v0", Reach, max_episode_steps=20)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -37,6 +65,7 @@ class Options(msgspec.Struct, frozen=True):
 
     env: str
     steps: int
+    start_steps: int
     evaluate_every: int
     episodes: int
     discount: float
@@ -47,7 +76,7 @@ def learn(options: Options, learner: str, scale: float, seed: int) -> list[Point
     env = gymnasium.wrappers.TransformReward(make_env(options.env), lambda reward: scale * float(reward))
     spec = TransitionSpec.of(env.observation_space, env.action_space)
     config = SACConfig(
-        batch_size=128, utd_ratio=1, discount=options.discount, hidden_sizes=(64, 64), actor_learning_rate=1e-3,
+        batch_size=64, utd_ratio=1, discount=options.discount, hidden_sizes=(64, 64), actor_learning_rate=1e-3,
         critic_learning_rate=1e-3, **LEARNERS[learner],
     )  # fmt: skip
     algorithm = SAC(config, spec, torch.device("cpu"), seed)
@@ -59,7 +88,8 @@ def learn(options: Options, learner: str, scale: float, seed: int) -> list[Point
         return evaluate(test_env, spec, judge, options.episodes, step)
 
     return train(
-        algorithm, policy, env, spec, seed=seed, steps=options.steps, start_steps=200, random_steps=200,
+        algorithm, policy, env, spec, seed=seed, steps=options.steps, start_steps=options.start_steps,
+        random_steps=options.start_steps,
         evaluate_every=options.evaluate_every, evaluate_with=look,
     )  # fmt: skip
 
@@ -95,8 +125,8 @@ def table(runs: list[dict[str, Any]]) -> str:
 def written(estimate: Estimate) -> str:
     """A figure with its interval."""
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.0f}"
-    return f"{estimate.value:.0f} [{estimate.low:.0f}, {estimate.high:.0f}]"
+        return f"{estimate.value:.1f}"
+    return f"{estimate.value:.1f} [{estimate.low:.1f}, {estimate.high:.1f}]"
 
 
 def draw(runs: list[dict[str, Any]], steps: list[int], path: Path) -> None:
@@ -124,11 +154,12 @@ def draw(runs: list[dict[str, Any]], steps: list[int], path: Path) -> None:
 def main() -> None:
     """Run, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--env", default="Pendulum-v1")
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--evaluate-every", type=int, default=200)
-    parser.add_argument("--episodes", type=int, default=3)
-    parser.add_argument("--discount", type=float, default=0.95)
+    parser.add_argument("--env", default="bench/Reach-v0")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--start-steps", type=int, default=100)
+    parser.add_argument("--evaluate-every", type=int, default=75)
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--discount", type=float, default=0.9)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/reward_scale"))
     arguments = vars(parser.parse_args())
@@ -145,7 +176,7 @@ def main() -> None:
                 runs.append(
                     {"learner": learner, "scale": scale, "seed": seed, "returns": returns, "cpu_s": cpu_s}
                 )
-                print(f"{learner}, reward x {scale:g}, seed {seed}: {returns[-1]:.0f}, {cpu_s} s", flush=True)
+                print(f"{learner}, reward x {scale:g}, seed {seed}: {returns[-1]:.1f}, {cpu_s} s", flush=True)
                 result = {"options": msgspec.to_builtins(options), "runs": runs}
                 (out / "reward_scale.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
     draw(runs, [point.step for point in points], out / "reward_scale.png")
