@@ -47,6 +47,11 @@ class CQLConfig(SACConfig):
             raise ValueError(
                 "max_target_backup and entropy_backup exclude each other: set one of them to false"
             )
+        if self.max_target_backup and self.critic_head == "gaussian":
+            raise ValueError(
+                "critic_head gaussian does not say how the best of several actions is spread: choose mse or hl_gauss, "
+                "or set max_target_backup to false"
+            )
         if self.compile:
             raise ValueError("compile must be false: the conservative term draws its actions inside the loss")
 

@@ -19,8 +19,8 @@ from agent.algorithm import Batch
 from agent.config import InputError
 from agent.flow import FlowPolicy
 from agent.ibrl import edited
-from agent.networks import CriticEnsemble, GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, Transitions, count_actions
+from agent.networks import GaussianActor
+from agent.sac import SAC, SACConfig, SACPolicy, Transitions, count_actions, make_critic
 from agent.tensors import Tensors, above, below, detached, take_over
 from agent.transition import Observation, TransitionSpec
 
@@ -68,6 +68,10 @@ class EXPOConfig(SACConfig):
             raise ValueError(f"edit_scale {self.edit_scale} must lie in (0, 2]")
         if self.entropy_backup:
             raise ValueError("entropy_backup must be false: the best of several actions has no known density")
+        if self.critic_head == "gaussian":
+            raise ValueError(
+                "critic_head gaussian does not say how the best of several actions is spread: choose mse or hl_gauss"
+            )
         if self.compile:
             raise ValueError("compile must be false: targets draw their actions inside the loss")
 
@@ -103,8 +107,7 @@ class EXPOPolicy(SACPolicy):
         self._config = config
         self._alone = True
         self.base, self.actor = make_proposers(config, self.encoder.size, self._shape[1])
-        inputs = self.encoder.size + self._shape[1]
-        self.critic = CriticEnsemble(config.critics, inputs, config.hidden_sizes, config.layer_norm)
+        self.critic = make_critic(config, self.encoder.size + self._shape[1])
         self._constant_noise = self._draw(config.samples)
 
     @torch.inference_mode()

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import InputError
-from agent.networks import CriticEnsemble, GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, count_actions
+from agent.networks import GaussianActor
+from agent.sac import SAC, SACConfig, SACPolicy, count_actions, make_critic
 from agent.tensors import Tensors, above, below, detached
 from agent.transition import Observation, TransitionSpec
 
@@ -53,8 +53,7 @@ class IBRLPolicy(SACPolicy):
         self.clone = deepcopy(self.actor)
         self._alone = True
         self._edit_scale = config.edit_scale
-        inputs = self.encoder.size + count_actions(spec)
-        self.critic = CriticEnsemble(config.critics, inputs, config.hidden_sizes, config.layer_norm)
+        self.critic = make_critic(config, self.encoder.size + count_actions(spec))
 
     @torch.inference_mode()
     def act(self, observation: Observation, deterministic: bool) -> NDArray[np.float32]:
@@ -140,6 +139,13 @@ class IBRL(SAC):
         cloned = self.clone(features)[0].tanh()
         value = self.target_critic(features, cloned, subset).min(0).values
         return torch.maximum(super()._next_value(features, noise, subset), value)
+
+    def _next_return(self, features: Tensor, noise: Tensor, subset: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with the deviation of the better one's return."""
+        proposed = super()._next_return(features, noise, subset)
+        cloned = self._lowest_return(features, self.clone(features)[0].tanh(), subset)
+        better = proposed[0] >= cloned[0]
+        return torch.where(better, proposed[0], cloned[0]), torch.where(better, proposed[1], cloned[1])
 
 
 def edited(cloned: Tensor, action: Tensor, scale: float | None) -> Tensor:

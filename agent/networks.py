@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent.config import InputError
+from agent.critic_heads import CriticHead, MSEHead
 from agent.transition import TransitionSpec
 
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # As in the SAC paper's code: wide enough never to bind in practice.
@@ -88,9 +89,23 @@ class CriticEnsemble(nn.Module):
 
     LayerNorm bounds the value of actions outside the data, which keeps training with demonstrations and many
     updates per step stable (RLPD, arXiv:2302.02948, section 4.2).
+
+    Args:
+        members: E.
+        inputs: Features and actions.
+        hidden_sizes: Of each member.
+        layer_norm: Whether each hidden layer has one.
+        readout: What the outputs of the last layer mean; None for values themselves.
     """
 
-    def __init__(self, members: int, inputs: int, hidden_sizes: Sequence[int], layer_norm: bool) -> None:
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        hidden_sizes: Sequence[int],
+        layer_norm: bool,
+        readout: CriticHead | None = None,
+    ) -> None:
         super().__init__()
         self.members = members
         sizes = [inputs, *hidden_sizes]
@@ -98,10 +113,15 @@ class CriticEnsemble(nn.Module):
         self.norms = (
             nn.ModuleList(EnsembleLayerNorm(members, size) for size in hidden_sizes) if layer_norm else None
         )
-        self.head = EnsembleLinear(members, sizes[-1], 1)
+        self.readout = readout or MSEHead()
+        self.head = EnsembleLinear(members, sizes[-1], self.readout.outputs)
 
     def forward(self, state_BD: Tensor, action_BA: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
         """Values, shape (E, B), of all members or of those listed."""
+        return self.readout.values(self.raw(state_BD, action_BA, members))
+
+    def raw(self, state_BD: Tensor, action_BA: Tensor, members: Tensor | None = None) -> Tensor:  # noqa: N803
+        """Outputs of the last layer, shape (E, B, K), for the losses of `readout`."""
         count = self.members if members is None else members.shape[0]
         x = torch.cat([state_BD, action_BA], -1).expand(count, -1, -1)
         for index, layer in enumerate(self.hidden):
@@ -109,7 +129,7 @@ class CriticEnsemble(nn.Module):
             if self.norms is not None:
                 x = self.norms[index](x, members)
             x = F.relu(x)
-        return self.head(x, members).squeeze(-1)
+        return self.head(x, members)
 
 
 def mlp(inputs: int, outputs: int, hidden_sizes: Sequence[int], layer_norm: bool) -> nn.Sequential:

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import Config, InputError
+from agent.critic_heads import GaussianConfig, HLGaussConfig, Target, check_head, make_head
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
 from agent.reading import WEIGHT
+from agent.reward_unit import RewardUnit
 from agent.tensors import (
     Tensors,
     above,
@@ -54,6 +55,12 @@ class SACConfig(Config):
         offline_updates: Steps of behaviour cloning of the actor, on demonstrations, before the first environment
             step; 0 begins with a random policy.
         actor_delay: Calls of `update` in which only the critics learn, about an actor that began as a clone.
+        critic_head: How critics say what an action is worth: `mse` a number, `hl_gauss` a histogram, `gaussian` mean
+            and deviation of the return (DSAC-T).
+        hl_gauss: Options of that head.
+        gaussian: Options of that head.
+        reward_unit: Rewards are divided by it, so that values and the temperature count in it; None takes the greatest
+            absolute reward seen so far, and then the scale of rewards does not matter.
         compile: Whether to compile the losses with torch.compile: half a minute before the first update, and a C++
             compiler on CPU, for updates that are up to twice as fast where critics are many.
     """
@@ -75,6 +82,10 @@ class SACConfig(Config):
     entropy_backup: bool = False
     offline_updates: int = 0
     actor_delay: int = 0
+    critic_head: str = "mse"
+    hl_gauss: HLGaussConfig = HLGaussConfig()
+    gaussian: GaussianConfig = GaussianConfig()
+    reward_unit: float | None = 1.0
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -107,6 +118,14 @@ class SACConfig(Config):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         if self.actor_objective not in ("mean", "min"):
             raise ValueError(f"actor_objective {self.actor_objective!r} must be mean or min")
+        check_head(self.critic_head)
+        if self.reward_unit is not None and not 0 < self.reward_unit < math.inf:
+            raise ValueError(f"reward_unit {self.reward_unit} must be a positive number, or be null")
+        if self.reward_unit is None and self.hl_gauss.value_bound is not None:
+            raise ValueError(
+                f"hl_gauss.value_bound {self.hl_gauss.value_bound} must be null where reward_unit is: the bound would "
+                "change with the unit"
+            )
 
 
 class Transitions(NamedTuple):
@@ -208,9 +227,9 @@ class SAC:
             self.actor = GaussianActor(features, self._actions, config.hidden_sizes, config.layer_norm).to(
                 device
             )
-            critic = (config.critics, features + self._actions, config.hidden_sizes, config.layer_norm)
-            self.critic = CriticEnsemble(*critic).to(device)
-            self.target_critic = CriticEnsemble(*critic).to(device).requires_grad_(False)
+            self.critic = make_critic(config, features + self._actions).to(device)
+            self.target_critic = make_critic(config, features + self._actions).to(device)
+        self.target_critic.requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.log_temperature = nn.Parameter(
             torch.tensor(np.log(config.initial_temperature), device=device).float()
@@ -225,6 +244,8 @@ class SAC:
         }
         self._calls = 0
         self._errors: list[Tensor] = []
+        self.reward_unit = RewardUnit(config.reward_unit)
+        self._widens = self.critic.readout.widens
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
         self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
@@ -262,7 +283,8 @@ class SAC:
 
     def update_critic(self, transitions: Transitions) -> dict[str, Tensor]:
         """One step of encoder, critics and their targets; touches nothing of the actor."""
-        noise = self._noise(transitions.action.shape[0])
+        # What a head needs for a drawn return stands behind what the actor needs.
+        noise = self._noise(transitions.action.shape[0], int(self.critic.readout.draws))
         members = torch.randperm(self.config.critics, generator=self._generator)
         subset = members[: self.config.target_subset].to(self._device)
         loss, (value, errors) = self._critic_loss(transitions, noise, subset)
@@ -273,7 +295,7 @@ class SAC:
             torch._foreach_lerp_(
                 list(self.target_critic.parameters()), list(self.critic.parameters()), self.config.target_rate
             )
-        return {"critic_loss": loss.detach(), "value": value}
+        return {"critic_loss": loss.detach(), "value": value * self.reward_unit.value}
 
     def take_errors(self) -> Tensor | None:
         """See `TellsErrors`: distances from the target, averaged over the members."""
@@ -319,6 +341,8 @@ class SAC:
         for name in ("actor", "critic", "target_critic"):
             state |= above(f"{name}.", getattr(self, name).state_dict())
         state |= above("encoder.", self.encoder.learned_state())
+        if self.config.reward_unit != 1.0:
+            state["reward_unit"] = self.reward_unit.state()
         for name, optimizer in self._optimizers.items():
             state |= above(f"optimizer.{name}.", optimizer_state(optimizer))
         return detached(state)
@@ -332,6 +356,8 @@ class SAC:
             self.log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["generator"])
         self._calls = int(state.get("calls", 0))  # Older checkpoints have none, and no delay either.
+        if "reward_unit" in state:
+            self.reward_unit.load(state["reward_unit"])
         for name, optimizer in self._optimizers.items():
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
 
@@ -351,19 +377,39 @@ class SAC:
         if "log_temperature" in state:
             with torch.no_grad():
                 self.log_temperature.copy_(state["log_temperature"])
+        self._rescale(self.reward_unit.take_over(state.get("reward_unit", torch.tensor(1.0))))
 
     def _transitions(self, batch: Batch) -> Transitions:
-        """A batch, as losses take it."""
+        """A batch, as losses take it: rewards and returns in the reward's unit, after this has followed them."""
+        self._follow(batch["reward"])
+        unit = self.reward_unit.value
+        mc_return = batch.get("mc_return")
         return Transitions(
             self._observation(batch, "observation"),
             batch["action"],
-            batch["reward"],
+            batch["reward"] / unit,
             self._observation(batch, "next_observation"),
             # A time-out bootstraps, a termination does not: `truncated` plays no part here.
             1.0 - batch["terminated"].float(),
-            batch.get("mc_return"),
+            None if mc_return is None else mc_return / unit,
             batch.get(WEIGHT),
         )
+
+    def _follow(self, reward: Tensor) -> None:
+        """Let the reward's unit and the range of values follow what was seen. Here, since losses may be compiled."""
+        if self.reward_unit.follows:
+            self._rescale(self.reward_unit.follow(reward))
+        if self._widens and self.critic.readout.is_outgrown():
+            for critic in (self.critic, self.target_critic):
+                critic.readout.widen(critic.head)
+
+    @torch.no_grad()
+    def _rescale(self, factor: float) -> None:
+        """Say the same in another unit: all values and the temperature, which is compared with them."""
+        if factor != 1.0:
+            for critic in (self.critic, self.target_critic):
+                critic.readout.rescale(critic.head, factor)
+            self.log_temperature.add_(math.log(factor))
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Observations of a batch by key, as they are learned from."""
@@ -372,19 +418,29 @@ class SAC:
     def _critic_loss_eager(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Mean squared Bellman error, summed over members (so that each learns as if alone).
+        """Bellman error as the critics' head measures it, summed over members (so that each learns as if alone).
 
         Beside it for people the mean value, and for each transition how far values are from the target, shape (B,).
         """
         with torch.no_grad():
-            next_value = self._next_value(self.encoder(transitions.next_observation), noise, subset)
-            target = transitions.reward + self.config.discount * transitions.not_terminated * next_value
-        values = self.critic(self.encoder(transitions.observation), transitions.action)
-        losses = F.mse_loss(values, target.expand_as(values), reduction="none")
+            target = self._target(transitions, noise, subset)
+        readout = self.critic.readout
+        outputs = self.critic.raw(self.encoder(transitions.observation), transitions.action)
+        losses = readout.losses(outputs, target)
         if transitions.weight is not None:
             losses = losses * transitions.weight
-        seen = values.detach()
-        return losses.mean(-1).sum(), (seen.mean(), (seen - target).abs().mean(0))
+        seen = readout.values(outputs).detach()
+        return losses.mean(-1).sum(), (seen.mean(), (seen - target.value).abs().mean(0))
+
+    def _target(self, transitions: Transitions, noise: Tensor, subset: Tensor) -> Target:
+        """What the critics are to say, from reward and the target critics."""
+        features = self.encoder(transitions.next_observation)
+        goes_on = self.config.discount * transitions.not_terminated
+        if not self.critic.readout.draws:
+            return Target(transitions.reward + goes_on * self._next_value(features, noise, subset))
+        mean, deviation = self._next_return(features, noise[:, :-1], subset)
+        drawn = mean + deviation * noise[:, -1].clamp(-3.0, 3.0)  # At most as far as DSAC-T's code draws.
+        return Target(transitions.reward + goes_on * mean, transitions.reward + goes_on * drawn)
 
     def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the policy does for standard normal noise, shape (B, A), and the log-density, shape (B,)."""
@@ -398,6 +454,21 @@ class SAC:
             value = value - self.log_temperature.exp() * log_density
         return value
 
+    def _next_return(self, features: Tensor, noise: Tensor, subset: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_next_value`, of critics that know how returns are spread: mean and deviation, each of shape (B,)."""
+        action, log_density = self._sample(features, noise)
+        mean, deviation = self._lowest_return(features, action, subset)
+        if self.config.entropy_backup:
+            mean = mean - self.log_temperature.exp() * log_density
+        return mean, deviation
+
+    def _lowest_return(self, features: Tensor, action: Tensor, subset: Tensor) -> tuple[Tensor, Tensor]:
+        """The least mean of the target critics, and the deviation of the same one, each of shape (B,)."""
+        readout = self.target_critic.readout
+        outputs = self.target_critic.raw(features, action, subset)
+        mean, member = readout.values(outputs).min(0)
+        return mean, readout.deviations(outputs).gather(0, member[None])[0]
+
     def _actor_loss_eager(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""
         action, log_density = self._sample(features, noise)
@@ -406,15 +477,20 @@ class SAC:
         loss = (self.log_temperature.detach().exp() * log_density - value).mean()
         return loss, log_density.detach()
 
-    def _noise(self, rows: int) -> Tensor:
+    def _noise(self, rows: int, more: int = 0) -> Tensor:
         # Drawn outside the compiled losses: the same numbers with and without compilation, and in checkpoints.
-        return torch.randn(rows, self._actions, generator=self._generator).to(self._device)
+        return torch.randn(rows, self._actions + more, generator=self._generator).to(self._device)
 
     def _step(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+
+
+def make_critic(config: Any, inputs: int) -> CriticEnsemble:
+    """Critics as an SACConfig wants them."""
+    return CriticEnsemble(config.critics, inputs, config.hidden_sizes, config.layer_norm, make_head(config))
 
 
 def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:

@@ -33,7 +33,7 @@ def take_over(module: torch.nn.Module, name: str, state: Mapping[str, Tensor]) -
             here, there = ("absent" if shape is None else f"of shape {shape}" for shape in shapes)
             raise InputError(
                 f"The checkpoint is of another architecture: {name}.{key} is {there} in it and {here} in this run; use "
-                "the same algorithm or one of its kind, hidden_sizes, layer_norm, critics and observations."
+                "the same algorithm or one of its kind, hidden_sizes, layer_norm, critics, critic_head, observations."
             )
     module.load_state_dict(theirs)
 
