@@ -102,6 +102,11 @@ def _read_steps(path: Path) -> Steps:
     folder = minari.folder_of(path)
     if folder is not None:
         return minari.read_steps(folder)
+    if path.is_dir() and any(path.glob("*.mcap")):
+        raise InputError(
+            f"{path} holds recorded episodes, not a data set of others: they are checked by journeyman episodes inspect "
+            f"{path}, and journeyman episodes stats."
+        )
     if not is_data_set(path):
         raise InputError(
             f"{path} is no data set: give an HDF5 file in D4RL's layout (.hdf5, .h5), a folder of Minari's (with "

@@ -188,6 +188,10 @@ def test_what_is_no_data_set_is_refused(spec, tmp_path):
     (tmp_path / "broken.hdf5").write_bytes(b"x" * 100)
     with pytest.raises(RobotSideInputError, match="cannot be read"):
         read_offline(tmp_path / "broken.hdf5", spec)
+    (tmp_path / "demos").mkdir()
+    (tmp_path / "demos" / "0000.mcap").touch()
+    with pytest.raises(InputError, match="recorded episodes.*journeyman episodes inspect"):
+        read_offline(tmp_path / "demos", spec)
     for path in (tmp_path, tmp_path / "data.csv", Path("minari")):
         with pytest.raises(InputError, match="is no data set"):
             read_offline(path, spec)

@@ -127,7 +127,7 @@ def test_an_unknown_action_names_the_known(capsys):
 @pytest.mark.parametrize("name", BOTH_WAYS)
 def test_a_missing_library_is_said(make_episode, write_folder, convert, tmp_path, monkeypatch, name):
     package = {"lerobot": "pyarrow", "minari": "minari", "robomimic": "h5py"}[name]
-    for module in list(sys.modules):
+    for module in [package, *sys.modules]:  # Also where nobody has imported it yet.
         if module.split(".")[0] == package:
             monkeypatch.setitem(sys.modules, module, None)
     outcome = convert(write_folder(make_episode(0)), tmp_path / "there", f"to={name}")
