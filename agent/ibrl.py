@@ -91,6 +91,7 @@ class IBRL(SAC):
     """
 
     Config = IBRLConfig
+    PRIVILEGED_CRITIC = False
     Policy = IBRLPolicy
     config: IBRLConfig
 

@@ -55,6 +55,11 @@ def read_demonstrations(
     """
     if folder is None:
         return np.zeros(0, spec.dtype)
+    if spec.is_privileged:
+        raise InputError(
+            "task.privileged is not in demonstrations, of which the critics learn, too: set demonstrations.episodes=0, "
+            "or task.privileged=[]."
+        )
     if is_data_set(folder):
         return _first_episodes(folder, config, read_offline(folder, spec, needs_rewards(config.algorithm)))
     records = episode_records(load_episodes(folder, config, env), spec)
