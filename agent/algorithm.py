@@ -188,6 +188,16 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
         raise InputError(f"algorithm.config: {error}; {choice.algorithm} knows {known}.") from None
 
 
+def needs_rewards(choice: AlgorithmConfig) -> bool:
+    """Whether recorded data must have rewards. One whose config has a true `needs_no_rewards` never reads them.
+
+    Raises:
+        InputError: See `load_algorithm`.
+    """
+    _, config = load_algorithm(choice)
+    return not getattr(config, "needs_no_rewards", False)
+
+
 def make_policy(choice: AlgorithmConfig, spec: TransitionSpec, seed: int) -> Policy:
     """The actor's side of an algorithm."""
     algorithm, config = load_algorithm(choice)

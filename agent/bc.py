@@ -63,6 +63,11 @@ class BCConfig(Config):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         check_shift(self.shift_pixels, self.encoder)
 
+    @property
+    def needs_no_rewards(self) -> bool:
+        """It imitates whatever was recorded."""
+        return True
+
 
 class BCPolicy(SACPolicy):
     """Encoder and Gaussian actor; satisfies `agent.algorithm.Policy`."""

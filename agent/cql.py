@@ -60,6 +60,7 @@ class CQL(SAC):
     """The learner's side; satisfies `Algorithm`, `LearnsOffline`, `BeginsFrom` and `NeedsReturns`."""
 
     Config = CQLConfig
+    PRIVILEGED_CRITIC = False
     config: CQLConfig
 
     def __init__(self, config: CQLConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agent.backbones import ConvBackbone, ResNet10Backbone, load_backbone
 from agent.config import Config, InputError
 from agent.frames import Frames
-from agent.networks import VectorEncoder
+from agent.networks import VectorEncoder, refuse_privileged
 from agent.pretrained import LIBRARIES, make_pretrained
 from agent.tensors import Tensors
 from agent.transition import TransitionSpec
@@ -143,11 +143,12 @@ class ImageEncoder(nn.Module):
         size: D, features in all.
 
     Raises:
-        InputError: There is no camera, or its images cannot be encoded.
+        InputError: There is no camera, its images cannot be encoded, or there is what no policy may see.
     """
 
     def __init__(self, config: EncoderConfig, spec: TransitionSpec) -> None:
         super().__init__()
+        refuse_privileged(spec)
         if not spec.image_keys:
             raise InputError(
                 "agent.drq.DrQ learns from camera images, but the task has no cameras: add task.cameras, or choose "

@@ -162,6 +162,7 @@ class EXPO(SAC):
     """
 
     Config = EXPOConfig
+    PRIVILEGED_CRITIC = False
     Policy = EXPOPolicy
     config: EXPOConfig
 

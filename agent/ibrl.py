@@ -90,6 +90,7 @@ class IBRL(SAC):
     """
 
     Config = IBRLConfig
+    PRIVILEGED_CRITIC = False
     Policy = IBRLPolicy
     config: IBRLConfig
 

@@ -15,6 +15,19 @@ from agent.transition import TransitionSpec
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0  # As in the SAC paper's code: wide enough never to bind in practice.
 
 
+def refuse_privileged(spec: TransitionSpec) -> None:
+    """Refuse to mix what no policy may see with what it sees.
+
+    Raises:
+        InputError: There is such a thing.
+    """
+    if spec.is_privileged:
+        raise InputError(
+            "This algorithm has no critic of its own for task.privileged: choose algorithm=rlpd, sac or drq, or set "
+            "task.privileged=[]."
+        )
+
+
 class VectorEncoder(nn.Module):
     """All vector observations side by side; has no parameters.
 
@@ -25,11 +38,12 @@ class VectorEncoder(nn.Module):
         size: D, entries in all.
 
     Raises:
-        InputError: There are camera images among the observations.
+        InputError: There are camera images among the observations, or what no policy may see.
     """
 
     def __init__(self, spec: TransitionSpec) -> None:
         super().__init__()
+        refuse_privileged(spec)
         if spec.image_keys:
             raise InputError(
                 f"This algorithm learns from vectors, not from the images {list(spec.image_keys)}: choose "

@@ -2,13 +2,14 @@
 
 SAC: Haarnoja et al., arXiv:1812.05905. RLPD: Ball et al., arXiv:2302.02948: a large critic ensemble with
 LayerNorm, a random subset of it in the target, many critic updates per environment step. The other part of RLPD,
-half of each batch from demonstrations, is the sampler's (`agent.replay.MixedSampler`).
+half of each batch from demonstrations, is the sampler's (`agent.replay.MixedSampler`). Where a twin tells what no robot
+can measure, the critics see that, too, and the actor does not: Pinto et al., arXiv:1710.06542.
 """
 
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import Config, InputError
 from agent.critic_heads import GaussianConfig, HLGaussConfig, Target, check_head, make_head
-from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder
+from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder, refuse_privileged
 from agent.reading import WEIGHT
 from agent.reward_unit import RewardUnit
 from agent.tensors import (
@@ -30,7 +31,7 @@ from agent.tensors import (
     optimizer_state,
     take_over,
 )
-from agent.transition import Observation, TransitionSpec
+from agent.transition import PRIVILEGED, Observation, TransitionSpec
 
 
 class SACConfig(Config):
@@ -179,6 +180,7 @@ class SACPolicy:
     """
 
     def __init__(self, config: Any, spec: TransitionSpec, seed: int) -> None:
+        spec = spec.seen()
         self._keys = spec.observation_keys
         actions = count_actions(spec)
         self._generator = torch.Generator().manual_seed(seed)
@@ -207,12 +209,18 @@ class SACPolicy:
 
 
 class SAC:
-    """The learner's side; satisfies `Algorithm` and `TellsErrors` of `agent.algorithm`."""
+    """The learner's side; satisfies `Algorithm` and `TellsErrors` of `agent.algorithm`.
+
+    Attributes:
+        PRIVILEGED_CRITIC: Whether critics see what is privileged; else layouts with such a thing are refused.
+    """
 
     Config = SACConfig
     Policy = SACPolicy
+    PRIVILEGED_CRITIC: ClassVar[bool] = True
 
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
+        self._refuse_layout(spec)
         self.config = config
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
         self.offline_updates = config.offline_updates
@@ -222,13 +230,12 @@ class SAC:
         # Initial weights come from torch's global generator; fork it so that making an algorithm has no side effect.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder = self.Policy.make_encoder(config, spec).to(device)
-            features = self.encoder.size
-            self.actor = GaussianActor(features, self._actions, config.hidden_sizes, config.layer_norm).to(
-                device
-            )
-            self.critic = make_critic(config, features + self._actions).to(device)
-            self.target_critic = make_critic(config, features + self._actions).to(device)
+            self.encoder = self.Policy.make_encoder(config, spec.seen()).to(device)
+            actor = (self.encoder.size, self._actions, config.hidden_sizes, config.layer_norm)
+            self.actor = GaussianActor(*actor).to(device)
+            inputs = self.encoder.size + _privileged_size(spec) + self._actions
+            self.critic = make_critic(config, inputs).to(device)
+            self.target_critic = make_critic(config, inputs).to(device)
         self.target_critic.requires_grad_(False)
         self.target_critic.load_state_dict(self.critic.state_dict())
         self.log_temperature = nn.Parameter(
@@ -254,6 +261,7 @@ class SAC:
     @classmethod
     def make_policy(cls, config: SACConfig, spec: TransitionSpec, seed: int) -> SACPolicy:
         """The actor's side."""
+        cls._refuse_layout(spec)
         return cls.Policy(config, spec, seed)
 
     def update(self, batch: Batch) -> dict[str, float]:
@@ -305,7 +313,7 @@ class SAC:
     def update_actor(self, observation: Tensors) -> dict[str, Tensor]:
         """One step of actor and temperature; touches nothing of critics and encoder."""
         with torch.no_grad():
-            features = self.encoder(observation)
+            features = self._features(observation)
         return self._climb(lambda: self._actor_loss(features, self._noise(features.shape[0])))
 
     def _climb(self, objective: Callable[[], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
@@ -415,6 +423,18 @@ class SAC:
         """Observations of a batch by key, as they are learned from."""
         return {key: batch[f"{prefix}.{key}"] for key in self._keys}
 
+    def _features(self, observation: Tensors) -> Tensor:
+        """What critics see: what the actor sees, and behind it what is privileged; shape (B, D)."""
+        features: Tensor = self.encoder(observation)
+        if PRIVILEGED not in observation:
+            return features
+        return torch.cat([features, observation[PRIVILEGED].flatten(1)], -1)
+
+    @classmethod
+    def _refuse_layout(cls, spec: TransitionSpec) -> None:
+        if not cls.PRIVILEGED_CRITIC:
+            refuse_privileged(spec)
+
     def _critic_loss_eager(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -425,7 +445,7 @@ class SAC:
         with torch.no_grad():
             target = self._target(transitions, noise, subset)
         readout = self.critic.readout
-        outputs = self.critic.raw(self.encoder(transitions.observation), transitions.action)
+        outputs = self.critic.raw(self._features(transitions.observation), transitions.action)
         losses = readout.losses(outputs, target)
         if transitions.weight is not None:
             losses = losses * transitions.weight
@@ -434,7 +454,7 @@ class SAC:
 
     def _target(self, transitions: Transitions, noise: Tensor, subset: Tensor) -> Target:
         """What the critics are to say, from reward and the target critics."""
-        features = self.encoder(transitions.next_observation)
+        features = self._features(transitions.next_observation)
         goes_on = self.config.discount * transitions.not_terminated
         if not self.critic.readout.draws:
             return Target(transitions.reward + goes_on * self._next_value(features, noise, subset))
@@ -444,7 +464,7 @@ class SAC:
 
     def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """What the policy does for standard normal noise, shape (B, A), and the log-density, shape (B,)."""
-        return self.actor.sample(features, noise)
+        return self.actor.sample(features[:, : self.encoder.size], noise)
 
     def _next_value(self, features: Tensor, noise: Tensor, subset: Tensor) -> Tensor:
         """What the policy makes of the next observations, by the target critics, shape (B,)."""
@@ -491,6 +511,11 @@ class SAC:
 def make_critic(config: Any, inputs: int) -> CriticEnsemble:
     """Critics as an SACConfig wants them."""
     return CriticEnsemble(config.critics, inputs, config.hidden_sizes, config.layer_norm, make_head(config))
+
+
+def _privileged_size(spec: TransitionSpec) -> int:
+    """Entries that critics see and the actor does not."""
+    return math.prod(spec.dtype[f"observation.{PRIVILEGED}"].shape) if spec.is_privileged else 0
 
 
 def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:

@@ -17,6 +17,8 @@ from agent.config import InputError
 Observation = dict[str, NDArray[Any]]
 Records = NDArray[np.void]
 """Structured array of transitions, dtype `TransitionSpec.dtype`, shape (N,)."""
+PRIVILEGED = "privileged"
+"""Key of what only a twin knows: a vector that critics may see, and no policy (arXiv:1710.06542)."""
 
 
 class Provenance(IntEnum):
@@ -99,6 +101,18 @@ class TransitionSpec:
         return tuple(
             key for key in self.observation_keys if self.dtype[f"observation.{key}"].base == np.uint8
         )
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether there is something that a policy must not see."""
+        return PRIVILEGED in self.observation_keys
+
+    def seen(self) -> "TransitionSpec":
+        """The layout of what a policy sees: without what is privileged."""
+        if not self.is_privileged:
+            return self
+        spaces = {key: space for key, space in self.observation_space.items() if key != PRIVILEGED}
+        return TransitionSpec.of(gymnasium.spaces.Dict(spaces), self.action_space)
 
     def description(self) -> dict[str, str]:
         """Readable layout: field -> type and shape. Equal descriptions mean interchangeable records."""

@@ -7,6 +7,7 @@ import torch
 
 from agent.algorithm import load_algorithm, make_policy
 from agent.config import InputError
+from agent.transition import TransitionSpec
 from journeyman.config import RunConfig
 from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
@@ -38,6 +39,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     _check_demonstrations(config)
     env = make_env(config)
     spec = make_spec(env)
+    refuse_unknown_privileged(config, spec)
     make_policy(config.algorithm, spec, config.seed)
     if begins:
         check_initialisation(config, spec)
@@ -56,6 +58,23 @@ def check(config: RunConfig, begins: bool = True) -> None:
             for remark in remarks(folder, config, read_demonstrations(folder, config, env, spec)):
                 print(remark, file=sys.stderr, flush=True)
     env.close()
+
+
+def refuse_unknown_privileged(config: RunConfig, spec: TransitionSpec) -> None:
+    """Critics cannot learn from what this robot cannot observe.
+
+    Args:
+        config: Of the run.
+        spec: Of its environment.
+
+    Raises:
+        InputError: There is something of that kind.
+    """
+    if config.task.privileged and not spec.is_privileged:
+        raise InputError(
+            f"robot={config.robot.name} observes nothing of task.privileged: train with robot=twin, whose policy then "
+            "acts here as well, or set task.privileged=[]."
+        )
 
 
 def _check_demonstrations(config: RunConfig) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from agent.algorithm import needs_rewards
 from agent.config import InputError
 from agent.transition import Provenance, Records, TransitionSpec
 from journeyman.config import RunConfig
@@ -54,8 +55,13 @@ def read_demonstrations(
     """
     if folder is None:
         return np.zeros(0, spec.dtype)
+    if spec.is_privileged:
+        raise InputError(
+            "task.privileged is not in demonstrations, of which the critics learn, too: set demonstrations.episodes=0, "
+            "or task.privileged=[]."
+        )
     if is_data_set(folder):
-        return _first_episodes(folder, config, read_offline(folder, spec))
+        return _first_episodes(folder, config, read_offline(folder, spec, needs_rewards(config.algorithm)))
     records = episode_records(load_episodes(folder, config, env), spec)
     model = env.reward_model
     if isinstance(model, DemonstratedRewardModel):

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from robot_env.episode import Episode
 
 Observation = dict[str, NDArray[Any]]
+PRIVILEGED = "privileged"
+"""Key of what critics may see and no policy; episode files do not hold it."""
 
 
 class Scene(Protocol):

@@ -17,6 +17,7 @@ from controllers.rotations import conjugate, from_rotation_vector, multiply, rot
 from robot_env.age import AgeStatistics
 from robot_env.clock import Rate
 from robot_env.contracts import (
+    PRIVILEGED,
     Camera,
     KeepGoing,
     Observation,
@@ -30,7 +31,7 @@ from robot_env.contracts import (
 )
 from robot_env.goal import TaskGoal
 from robot_env.robot import PoseCommand, Robot, RobotError, RobotState
-from robot_env.task import ActionConfig, Task
+from robot_env.task import ActionConfig, Observable, Task
 
 # Robot observables: name -> (size for N joints, function of the state).
 ROBOT_OBSERVABLES: dict[str, Any] = {
@@ -50,7 +51,8 @@ _MAX_RESET_ATTEMPTS = 3
 class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     """A task on a robot.
 
-    Observation: `Dict` of `state` (float32, the task's observables in order) and one uint8 image per camera.
+    Observation: `Dict` of `state` (float32, the task's observables in order), one uint8 image per camera, and
+    `privileged` (float32) for a task that has such.
     Action: `Box(-1, 1)`, see `ActionConfig`. `terminated` means success, `truncated` the time limit.
 
     `info` of a step: `executed_action` (what was really done, after the safety filter, in action units),
@@ -103,18 +105,20 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self._ages = {"state": self._state_age, **(ages or {})}
         self.state_names, self._scales = state_layout(task, len(robot.joint_names), scene.observables)
         self.goal = TaskGoal(task, task.goal, self.state_names) if task.goal else None
-        self._robot_parts = [
-            (o.name, ROBOT_OBSERVABLES[o.name][1]) if o.name in ROBOT_OBSERVABLES else (o.name, None)
-            for o in task.observation
-        ]
+        self._robot_parts = _readers(task.observation)
+        self._hidden_names, self._hidden_scales = _layout(
+            task, task.privileged, len(robot.joint_names), scene.observables
+        )
+        self._hidden_parts = _readers(task.privileged)
         self._lowest, self._highest = -np.ones(task.action.size), np.ones(task.action.size)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (task.action.size,), np.float32)
         self.observation_space = gymnasium.spaces.Dict(
-            {"state": gymnasium.spaces.Box(-np.inf, np.inf, (len(self.state_names),), np.float32)}
+            {"state": _vector_space(self.state_names)}
             | {
                 name: gymnasium.spaces.Box(0, 255, (c.height, c.width, 3), np.uint8)
                 for name, c in task.cameras.items()
             }
+            | ({PRIVILEGED: _vector_space(self._hidden_names)} if task.privileged else {})
         )
         missing = set(task.cameras) - set(self._cameras)
         if missing:
@@ -256,18 +260,26 @@ class RobotEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         scene = self.scene.observe()
         parts = [read(state) if read else scene[name] for name, read in self._robot_parts]
         vector = np.concatenate(parts) / self._scales
-        values = vector.tolist()
-        if not all(map(isfinite, values)):
-            self.robot.stop()
-            bad = [name for name, value in zip(self.state_names, values, strict=True) if not isfinite(value)]
-            raise RobotError(
-                f"The robot was stopped because {', '.join(bad)} is not finite: check the sensor."
-            )
+        self._stop_unless_finite(vector, self.state_names)
         observation: Observation = {"state": vector.astype(np.float32)}
         for name in self.task.cameras:
             observation[name] = self._cameras[name].read()
+        if self._hidden_parts:
+            hidden = [read(state) if read else scene[name] for name, read in self._hidden_parts]
+            vector = np.concatenate(hidden) / self._hidden_scales
+            self._stop_unless_finite(vector, self._hidden_names)
+            observation[PRIVILEGED] = vector.astype(np.float32)
         self._state_age.add(self.robot.clock.now_s() - state.stamp_s)
         return observation
+
+    def _stop_unless_finite(self, vector: NDArray[np.float64], names: tuple[str, ...]) -> None:
+        values = vector.tolist()
+        if not all(map(isfinite, values)):
+            self.robot.stop()
+            bad = [name for name, value in zip(names, values, strict=True) if not isfinite(value)]
+            raise RobotError(
+                f"The robot was stopped because {', '.join(bad)} is not finite: check the sensor."
+            )
 
     def _command(self, action: NDArray[np.float64], state: RobotState) -> PoseCommand:
         """Turn an action into a target pose relative to the measured one."""
@@ -333,10 +345,16 @@ def state_layout(
     Raises:
         InputError: The task observes what does not exist.
     """
+    return _layout(task, task.observation, joints, scene_observables)
+
+
+def _layout(
+    task: Task, parts: tuple[Observable, ...], joints: int, scene_observables: Mapping[str, int]
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     known = {name: size(joints) for name, (size, _) in ROBOT_OBSERVABLES.items()} | dict(scene_observables)
     names: list[str] = []
     scales: list[float] = []
-    for part in task.observation:
+    for part in parts:
         if part.name not in known:
             raise InputError(
                 f"Task {task.name!r} observes {part.name!r}, which does not exist; choose from "
@@ -346,3 +364,12 @@ def state_layout(
         names += [part.name] if size == 1 else [f"{part.name}.{i}" for i in range(size)]
         scales += [part.scale] * size
     return tuple(names), np.array(scales)
+
+
+def _readers(parts: tuple[Observable, ...]) -> list[tuple[str, Any]]:
+    """Names of the parts, and what reads them from the robot's state; None for those of the scene."""
+    return [(part.name, ROBOT_OBSERVABLES.get(part.name, (None, None))[1]) for part in parts]
+
+
+def _vector_space(names: tuple[str, ...]) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-np.inf, np.inf, (len(names),), np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from controllers.config import InputError
 from controllers.state import RobotState
-from robot_env.contracts import Observation
+from robot_env.contracts import PRIVILEGED, Observation
 from robot_env.episode import PROVENANCES, SCHEMA_VERSION, EpisodeMetadata
 from robot_env.episode_checks import StepCheck, check_finite
 from robot_env.episode_file import EpisodeFile
@@ -94,6 +94,7 @@ class EpisodeWriter:
         self._joint_names = self._joint_names or tuple(
             f"joint_{i + 1}" for i in range(robot_state.joint_position_rad.size)
         )
+        observation = _recorded(observation)
         self._check = StepCheck(
             source=str(self._path),
             state_size=len(self._given["state_names"]),
@@ -140,7 +141,7 @@ class EpisodeWriter:
         try:
             action = self._check.action(action, self._steps)
             check_finite(str(self._path), "reward", np.array([reward], np.float64), self._steps)
-            next_observation = self._check.observation(next_observation, self._steps + 1)
+            next_observation = self._check.observation(_recorded(next_observation), self._steps + 1)
             self._check.robot_state(robot_state, self._stamp_s, self._steps + 1)
         except InputError:
             self.discard()
@@ -210,3 +211,8 @@ def software_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # Run from a checkout, or on a robot without a simulator.
     return versions
+
+
+def _recorded(observation: Observation) -> Observation:
+    """What a policy sees."""
+    return {key: value for key, value in observation.items() if key != PRIVILEGED}

@@ -139,6 +139,8 @@ class Task(Config):
         cameras: Images of the observation by camera name; none are rendered if empty.
         reward: Payment.
         goal: Which of the observables is the goal; then success is judged by them. None where the scene judges.
+        privileged: What critics see besides, and no policy: known to the twin, such as the place of an object that the
+            robot only has images of. Another robot observes nothing of it.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Task(Config):
     cameras: dict[str, CameraConfig] = {}
     reward: RewardConfig = RewardConfig()
     goal: GoalConfig | None = None
+    privileged: tuple[Observable, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -168,6 +171,9 @@ class Task(Config):
         names = [part.name for part in self.observation]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"observation {names} must have at least one part, and none twice")
+        hidden = [part.name for part in self.privileged]
+        if len({*names, *hidden}) < len(names) + len(hidden):
+            raise ValueError(f"privileged {hidden} must have no part twice, and none of observation {names}")
 
     @property
     def episode_steps(self) -> int:

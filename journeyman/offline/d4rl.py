@@ -1,6 +1,6 @@
 """D4RL's HDF5 files: one array for each field with all episodes in a row (Fu et al., arXiv:2004.07219).
 
-Fields: observations (or a group of them, by key), actions, rewards, terminals, timeouts, and optionally
+Fields: observations (or a group of them, by key), actions, terminals, timeouts, and optionally rewards and
 next_observations. A terminal ends an episode for good, a time-out only cuts it, so they are never taken for each other.
 """
 
@@ -15,7 +15,8 @@ from agent.config import InputError
 from journeyman.episodes.formats.hdf5 import Hdf5File, Tree
 from journeyman.offline.steps import FLAT, Steps, as_column, as_flags, field_name
 
-_NEEDED = ("observations", "actions", "rewards", "terminals", "timeouts")
+_REWARDS = "rewards"  # Whether they are needed is not known here.
+_NEEDED = ("observations", "actions", _REWARDS, "terminals", "timeouts")
 _OPTIONAL = "next_observations"
 
 
@@ -50,7 +51,7 @@ def read_steps(path: Path) -> Steps:
         next_observations=following,
         next_known=known,
         actions=_array(path, tree, "actions")[0],
-        rewards=as_column(*_array(path, tree, "rewards")),
+        rewards=as_column(*_array(path, tree, _REWARDS)) if _REWARDS in tree.arrays else None,
         terminated=terminated,
         truncated=truncated,
         # An episode begins behind an end.
@@ -64,7 +65,7 @@ def read_steps(path: Path) -> Steps:
 
 def _refuse_without_fields(path: Path, held: list[str]) -> None:
     missing = [name for name in _NEEDED if name not in held]
-    if not missing:
+    if not {*missing} - {_REWARDS}:
         return
     advice = "write them into it (zeros where a step ends nothing)"
     if "data" in held or any(name.startswith("episode_") for name in held):
@@ -113,9 +114,11 @@ def _refuse_other_keys(path: Path, observations: Mapping[str, Any], following: M
 def _refuse_other_lengths(steps: Steps) -> None:
     lengths = {field_name(key): len(values) for key, values in steps.observations.items()}
     lengths |= {f"next_{field_name(key)}": len(values) for key, values in steps.next_observations.items()}
-    lengths |= {"actions": len(steps.actions), "rewards": len(steps.rewards)}
+    lengths |= {"actions": len(steps.actions)}
+    if steps.rewards is not None:
+        lengths |= {_REWARDS: len(steps.rewards)}
     lengths |= {"terminals": len(steps.terminated), "timeouts": len(steps.truncated)}
     if len(set(lengths.values())) != 1:
         raise InputError(f"{steps.source}: its fields differ in their number of steps: {lengths}.")
-    if not len(steps.rewards):
+    if not len(steps.actions):
         raise InputError(f"{steps.source} holds no step; give one that does.")

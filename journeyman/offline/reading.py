@@ -41,7 +41,7 @@ def is_data_set(path: Path) -> bool:
     )
 
 
-def read_offline(path: Path, spec: TransitionSpec) -> Records:
+def read_offline(path: Path, spec: TransitionSpec, rewards_needed: bool = True) -> Records:
     """The transitions of a data set, in its order, marked as demonstrations.
 
     Terminals and time-outs stay apart: beyond the one there is nothing to earn, the other only cuts an episode, as does
@@ -52,6 +52,7 @@ def read_offline(path: Path, spec: TransitionSpec) -> Records:
         path: An HDF5 file in D4RL's layout, a folder of Minari's, or `minari:ID` for one in Minari's store.
         spec: Layout of the transitions. A data set with one array of observations fits a layout with one key of that
             shape; else the keys must be the same.
+        rewards_needed: Whether there must be rewards. Else those that are absent, or not finite, are not numbers.
 
     Returns:
         Shape (N,). `episode` counts from 0, `step` within an episode.
@@ -60,10 +61,10 @@ def read_offline(path: Path, spec: TransitionSpec) -> Records:
         InputError: There is no such data set, it is damaged or lacks a field, does not fit the layout, has an action
             beyond the bounds or a number that is not finite; the message names the field and the row.
     """
-    return load_offline(path, spec).records
+    return load_offline(path, spec, rewards_needed).records
 
 
-def load_offline(path: Path, spec: TransitionSpec | None = None) -> OfflineData:
+def load_offline(path: Path, spec: TransitionSpec | None = None, rewards_needed: bool = True) -> OfflineData:
     """The same with what was left out and clipped; without a layout, in that of the data set itself.
 
     Raises:
@@ -89,7 +90,7 @@ def load_offline(path: Path, spec: TransitionSpec | None = None) -> OfflineData:
     actions = finite(steps.actions, np.dtype(np.float32), "actions", steps)
     actions, clipped = within_bounds(actions, spec, steps)
     records["action"] = actions[kept]
-    records["reward"] = finite(steps.rewards, np.dtype(np.float32), "rewards", steps)[kept]
+    records["reward"] = _rewards(steps, rewards_needed)[kept]
     records["terminated"], records["truncated"] = steps.terminated[kept], steps.truncated[kept]
     records["provenance"] = Provenance.DEMONSTRATION
     _number(records, steps.episode[kept])
@@ -113,6 +114,20 @@ def _read_steps(path: Path) -> Steps:
             "metadata.json and main_data.hdf5), or minari:ID for one in Minari's store."
         )
     return d4rl.read_steps(path)
+
+
+def _rewards(steps: Steps, needed: bool) -> NDArray[np.generic]:
+    """Shape (N,), finite if they are needed."""
+    if steps.rewards is None and needed:
+        raise InputError(
+            f"{steps.source} has no field 'rewards': choose an algorithm that needs none, such as algorithm=explore, "
+            "or write them into it."
+        )
+    if steps.rewards is None:
+        return np.full(len(steps.actions), np.nan, np.float32)
+    if needed:
+        return finite(steps.rewards, np.dtype(np.float32), "rewards", steps)
+    return np.where(np.isfinite(steps.rewards), steps.rewards, np.nan).astype(np.float32)
 
 
 def _number(records: Records, episode: NDArray[np.int64]) -> None:

@@ -107,10 +107,13 @@ def count_successes(records: Records) -> int:
 
 
 def warnings_of(records: Records) -> Iterator[str]:
-    """What makes learning from these rewards hopeless, one sentence each; nothing is said of no transitions."""
-    if not len(records):
-        return
+    """What makes learning from these rewards hopeless, one sentence each.
+
+    Nothing is said of no transitions, nor where rewards are missing, which only those may learn from who need none.
+    """
     rewards = records["reward"]
+    if not len(records) or np.isnan(rewards).any():
+        return
     if rewards.min() == rewards.max():
         yield f"All rewards are {rewards[0]:g}: they do not tell good from bad."
     if not count_successes(records):

@@ -25,7 +25,7 @@ class Steps:
         next_observations: What the steps led to, with the same keys; the observation again where that is not known.
         next_known: Whether it is known, shape (N,).
         actions: Shape (N, ...).
-        rewards: Shape (N,).
+        rewards: Shape (N,); None where nobody recorded any.
         terminated: Ends of an episode beyond which there is nothing to earn, shape (N,).
         truncated: Ends that only cut it, as far as the file says so, shape (N,).
         episode: Of which episode, numbers that never fall, shape (N,).
@@ -38,7 +38,7 @@ class Steps:
     next_observations: Mapping[str, NDArray[Any]]
     next_known: NDArray[np.bool_]
     actions: NDArray[Any]
-    rewards: NDArray[Any]
+    rewards: NDArray[Any] | None
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     episode: NDArray[np.int64]

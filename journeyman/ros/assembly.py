@@ -106,6 +106,7 @@ def make_ros2(task: Task, config: Mapping[str, Any], render: bool = False) -> Ro
     reset = _reset(chosen, robot, scene, reward, cameras)
     ages = robot.ages | {f"{name}_image": camera.ages for name, camera in cameras.items()}
     ages |= {f"{name}_image_to_joints": camera.skew for name, camera in cameras.items()}
+    task = msgspec.structs.replace(task, privileged=())  # Known to the twin in this process alone.
     return RobotEnv(
         robot, task, scene, reward, reset, cameras, _video_camera(robot) if render else None, ages
     )

@@ -47,7 +47,7 @@ def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
         (
             "algorithm=ppo",
-            r"no algorithm 'ppo'; choose from bc, calql, cql, drq, dsac_t, expo, explore, hg_dagger, ibrl, iql, "
+            r"no algorithm 'ppo'; choose from bc, calql, cql, drq, dsac_t, explore, expo, hg_dagger, ibrl, iql, "
             r"rlpd, sac, td3_bc, wsrl",
         ),
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),

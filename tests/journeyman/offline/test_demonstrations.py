@@ -85,6 +85,21 @@ def test_only_the_episodes_that_are_used_are_warned_of(reach_data, capsys):
         assert ("No episode succeeds" in capsys.readouterr().err) == warned
 
 
+@pytest.mark.parametrize("rewards", [None, np.array([0, 0, 1, np.nan, np.inf, 0, 0, 0])])
+def test_data_without_rewards_are_for_those_who_need_none(reach_data, capsys, rewards):
+    path = reach_data(rewards=rewards)
+    config = config_of(path, 3, "algorithm=explore")
+    unknown = [True] * 8 if rewards is None else (~np.isfinite(rewards)).tolist()
+    assert np.isnan(records_of(config)["reward"]).tolist() == unknown
+    check(config)
+    assert "Warning" not in capsys.readouterr().err
+    for other in (["algorithm=rlpd"], ["algorithm=explore", "algorithm.config.labels=recorded"]):
+        with pytest.raises(
+            InputError, match=r"no field 'rewards'.* algorithm=explore|rewards holds nan in row 3"
+        ):
+            records_of(config_of(path, 3, *other))
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
