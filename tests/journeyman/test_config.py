@@ -47,7 +47,8 @@ def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
         (
             "algorithm=ppo",
-            r"no algorithm 'ppo'; choose from bc, calql, cql, drq, dsac_t, expo, hg_dagger, ibrl, iql, rlpd, sac, td3_bc, wsrl",
+            r"no algorithm 'ppo'; choose from bc, calql, cql, drq, dsac_t, expo, hg_dagger, ibrl, iql, rlpd, sac, "
+            r"td3_bc, wsrl",
         ),
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),
         ("sed=1", r"no key 'sed'; choose from .*Did you mean 'seed'"),
