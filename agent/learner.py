@@ -30,6 +30,7 @@ class LearnerConfig(Config):
             offline phase.
         start_steps: Online transitions to wait for before the first update.
         demonstration_ratio: Share of demonstrations in every batch (RLPD 0.5).
+        n_steps: Rewards that a target sums up before it asks the critics, see `agent.sequences`.
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
@@ -43,6 +44,7 @@ class LearnerConfig(Config):
     max_environment_steps: int = 6000
     start_steps: int = 300
     demonstration_ratio: float = 0.5
+    n_steps: int = 1
     replay_capacity: int = 200_000
     intervention_capacity: int = 20_000
     publish_every: int = 10
@@ -60,7 +62,7 @@ class LearnerConfig(Config):
             )
         for name in (
             "replay_capacity", "intervention_capacity", "publish_every", "checkpoint_every", "keep_checkpoints",
-            "lead_steps", "threads",
+            "lead_steps", "threads", "n_steps",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")

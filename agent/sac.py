@@ -118,6 +118,7 @@ class Transitions(NamedTuple):
         next_observation: By key.
         not_terminated: 1 where the return goes on, shape (B,).
         mc_return: Discounted return to go, shape (B,), for an algorithm that asked for it (`NeedsReturns`).
+        discount: What the next value counts for, shape (B,), if the next observations are several steps later.
     """
 
     observation: Tensors
@@ -126,6 +127,7 @@ class Transitions(NamedTuple):
     next_observation: Tensors
     not_terminated: Tensor
     mc_return: Tensor | None = None
+    discount: Tensor | None = None
 
     def rows(self, rows: slice) -> "Transitions":
         """Some of them."""
@@ -189,6 +191,7 @@ class SAC:
 
     Config = SACConfig
     Policy = SACPolicy
+    takes_discount = True
 
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self.config = config
@@ -351,6 +354,7 @@ class SAC:
             # A time-out bootstraps, a termination does not: `truncated` plays no part here.
             1.0 - batch["terminated"].float(),
             batch.get("mc_return"),
+            batch.get("discount"),
         )
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
@@ -363,7 +367,8 @@ class SAC:
         """Mean squared Bellman error, summed over members (so that each learns as if alone), and mean value."""
         with torch.no_grad():
             next_value = self._next_value(self.encoder(transitions.next_observation), noise, subset)
-            target = transitions.reward + self.config.discount * transitions.not_terminated * next_value
+            discount = self.config.discount if transitions.discount is None else transitions.discount
+            target = transitions.reward + discount * transitions.not_terminated * next_value
         values = self.critic(self.encoder(transitions.observation), transitions.action)
         return F.mse_loss(values, target.expand_as(values), reduction="none").mean(
             -1

@@ -11,7 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 
-from agent.algorithm import LearnsOffline, NeedsReturns
+from agent.algorithm import LearnsOffline, NeedsReturns, replan
+from agent.reading import Reader, read_steps
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.transition import Provenance, Records, TransitionSpec
 
@@ -41,6 +42,7 @@ def evaluate(env: gymnasium.Env, spec: TransitionSpec, policy: Any, episodes: in
     point = Point(step, [], [])
     for episode in range(episodes):
         raw, done, total, success = env.reset(seed=10_000 + episode)[0], False, 0.0, False
+        replan(policy)
         while not done:
             raw, reward, terminated, truncated, info = env.step(policy.act(spec.observation(raw), True))
             total, done = total + float(reward), terminated or truncated
@@ -96,6 +98,7 @@ def train(
     data: Records | None = None,
     data_ratio: float = 0.5,
     random_steps: int = 0,
+    read: Reader = read_steps,
 ) -> list[Point]:
     """The offline phase if the algorithm has one, then one block of updates per environment step.
 
@@ -112,16 +115,18 @@ def train(
         data: Recorded data.
         data_ratio: Their share in each batch.
         random_steps: First steps that are uniformly random.
+        read: What becomes of drawn transitions: returns of n steps or chunks, see `agent.sequences`.
     """
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")  # As the learner of a run does, see journeyman/wiring.py.
     cpu = torch.device("cpu")
     gamma = algorithm.returns_discount if isinstance(algorithm, NeedsReturns) else None
-    replay = ReplayBuffer(spec, max(1, steps), seed, returns_discount=gamma)
-    shown = ReplayBuffer(spec, 1 if data is None else len(data), seed + 1, returns_discount=gamma)
+    kept: dict[str, Any] = {"returns_discount": gamma, "follow_episodes": read is not read_steps}
+    replay = ReplayBuffer(spec, max(1, steps), seed, **kept)
+    shown = ReplayBuffer(spec, 1 if data is None else len(data), seed + 1, **kept)
     if data is not None:
         shown.append(data)
-    sampler = MixedSampler(spec, replay, shown, data_ratio, cpu)
+    sampler = MixedSampler(spec, replay, shown, data_ratio, cpu, read)
     points = []
     if isinstance(algorithm, LearnsOffline) and algorithm.offline_updates:
         for _ in range(algorithm.offline_updates):
@@ -138,10 +143,14 @@ def train(
     experience = rollouts(env, spec, act, seed, Provenance.TWIN)
     for step in range(1, steps + 1):
         policy.load_weights(algorithm.policy_weights())
-        sampler.append(next(experience))
+        newest = next(experience)
+        sampler.append(newest)
+        if newest["terminated"][0] or newest["truncated"][0]:
+            replan(policy)
         if step > start_steps:
             algorithm.update(sampler.sample(algorithm.utd_ratio, algorithm.batch_size))
         if step % evaluate_every == 0:
             policy.load_weights(algorithm.policy_weights())
             points.append(evaluate_with(step))
+            replan(policy)
     return points

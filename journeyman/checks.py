@@ -12,6 +12,7 @@ from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
+from journeyman.several_steps import make_reader
 from journeyman.wiring import (
     make_device,
     make_env,
@@ -37,6 +38,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     env = make_env(config)
     spec = make_spec(env)
     make_policy(config.algorithm, spec, config.seed)
+    make_reader(config)
     if begins:
         check_initialisation(config, spec)
     replay_capacities(config, spec)

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, Agent, episode_seed
-from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, make_algorithm, make_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.prefetch import Prefetcher
+from agent.reading import read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
 from agent.team import LearnerTeam
@@ -38,6 +39,7 @@ from journeyman.demonstrations import demonstration_folder, load_episodes, read_
 from journeyman.help import make_file_operator
 from journeyman.initialisation import initial_checkpoint
 from journeyman.run_directory import RunDirectory
+from journeyman.several_steps import make_reader
 from robot_env.contracts import DemonstratedRewardModel, RewardModel
 from robot_env.env import RobotEnv
 from robot_env.robot import RobotUnavailableError
@@ -247,9 +249,11 @@ def make_sampler(
 ) -> MixedSampler:
     """Demonstrations and replay, the latter and the interventions rebuilt from the log."""
     capacity, interventions = replay_capacities(config, spec)
-    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, keep, returns_discount)
-    replay = ReplayBuffer(spec, capacity, config.seed + 2, keep, returns_discount)
-    sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device)
+    read = make_reader(config)
+    kept = (keep, returns_discount, read is not read_steps)
+    shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, *kept)
+    replay = ReplayBuffer(spec, capacity, config.seed + 2, *kept)
+    sampler = MixedSampler(spec, replay, shown, config.learner.demonstration_ratio, device, read)
     for records in log.records():
         sampler.append(records)
     return sampler
@@ -285,8 +289,7 @@ def _make_learner(
     spec = make_spec(env)
     device = make_device(config.learner.device)
     seed = config.seed + 1000 * config.practice.agents.index(name)
-    algorithm_class, algorithm_config = load_algorithm(config.algorithm)
-    algorithm = algorithm_class(algorithm_config, spec, device, seed)
+    algorithm = make_algorithm(config.algorithm, spec, device, seed)
     demonstrations = read_demonstrations(demonstration_folder(config, run, name), config, env, spec)
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
     home = run.agent(name)
