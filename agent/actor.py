@@ -10,7 +10,7 @@ import gymnasium
 import msgspec
 import numpy as np
 
-from agent.algorithm import Policy
+from agent.algorithm import Policy, replan
 from agent.config import Config
 from agent.evaluation import evaluate_agents
 from agent.transition import Provenance, TransitionSpec
@@ -247,6 +247,7 @@ class Actor:
         if len(self._agents) > 1:
             self._agent = self._agents[started["agent"]]
         agent = self._agent
+        replan(agent.policy)
         observation = self._spec.observation(raw)
         tally, done, info, who = _Tally(), False, {}, ActorState.LEARNING
         while not done:
@@ -257,6 +258,8 @@ class Actor:
             raw, reward, terminated, truncated, info = self._env.step(action)
             next_observation = self._spec.observation(raw)
             intervened = bool(info.get("intervened", False))
+            if intervened:
+                replan(agent.policy)  # What it had in mind was for another way.
             who = ActorState.TELEOP if intervened else ActorState.LEARNING
             self._turns.robot_works(who)
             agent.client.send(

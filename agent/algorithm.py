@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agent.chunks import ChunkedPolicy, chunk_spec
 from agent.config import Config, InputError
 from agent.frames import Convert
 from agent.tensors import Tensors
@@ -35,7 +36,9 @@ class Algorithm(Protocol):
 
     A class that implements this has an attribute `Config`, is made by `(config, spec, device, seed)`, and has a
     method `make_policy(config, spec, seed)` that makes the actor's side of it without critics. If it has an attribute
-    `demonstrations_only` that is true, it is not run on what the policy did itself.
+    `demonstrations_only` that is true, it is not run on what the policy did itself. If it has an attribute
+    `takes_discount` that is true, its config has a `discount`, and in targets the next value counts for the batch's
+    field `discount` instead, shape (N,), where there is one: then the next observation is several steps later.
     """
 
     batch_size: int
@@ -127,6 +130,21 @@ class TellsErrors(Protocol):
         ...
 
 
+@runtime_checkable
+class Plans(Protocol):
+    """A policy that decides on more than its next action."""
+
+    def replan(self) -> None:
+        """Decide anew at the next call of `act`: something else was done, or an episode begins."""
+        ...
+
+
+def replan(policy: Policy) -> None:
+    """Let a policy decide anew; most do at every step."""
+    if isinstance(policy, Plans):
+        policy.replan()
+
+
 class RewardLearner(Protocol):
     """A reward that keeps learning beside the algorithm, from what the policy does (VICE, GAIL).
 
@@ -158,12 +176,19 @@ class AlgorithmConfig(Config):
         algorithm: Dotted path of the class.
         config: Parameters, read strictly into the class's own `Config`.
         needs_init: Whether it is meant for a run that begins with another one's policy.
+        chunk: Actions that are decided on at once and executed one after the other, see `agent.sequences`.
     """
 
     name: str
     algorithm: str
     config: dict[str, Any] = {}
     needs_init: bool = False
+    chunk: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.chunk < 1:
+            raise ValueError(f"algorithm.chunk {self.chunk} must be at least 1")
 
 
 def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
@@ -199,6 +224,22 @@ def needs_rewards(choice: AlgorithmConfig) -> bool:
 
 
 def make_policy(choice: AlgorithmConfig, spec: TransitionSpec, seed: int) -> Policy:
-    """The actor's side of an algorithm."""
+    """The actor's side of an algorithm.
+
+    Args:
+        choice: Names it.
+        spec: Layout of what the actor observes and does.
+        seed: Of the noise.
+    """
     algorithm, config = load_algorithm(choice)
-    return algorithm.make_policy(config, spec, seed)
+    policy: Policy = algorithm.make_policy(config, chunk_spec(spec, choice.chunk), seed)
+    return policy if choice.chunk == 1 else ChunkedPolicy(policy, spec)
+
+
+def make_algorithm(
+    choice: AlgorithmConfig, spec: TransitionSpec, device: torch.device, seed: int
+) -> Algorithm:
+    """The learner's side of an algorithm; arguments as of `make_policy`."""
+    algorithm, config = load_algorithm(choice)
+    made: Algorithm = algorithm(config, chunk_spec(spec, choice.chunk), device, seed)
+    return made

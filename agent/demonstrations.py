@@ -75,6 +75,14 @@ class Demonstrations(ReplayBuffer):
         values[recorded] = self._recorded.remaining(rows[recorded] - self.capacity)
         return values
 
+    def path(self, rows: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+        """Rows of the transitions and of what follows each, shape (N, steps); -1 after the last that is known."""
+        recorded, values = rows >= self.capacity, np.empty((len(rows), steps), np.int64)
+        values[~recorded] = super().path(rows[~recorded], steps)
+        there = self._recorded.path(rows[recorded] - self.capacity, steps)
+        values[recorded] = np.where(there < 0, -1, self.capacity + there)
+        return values
+
     def later(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the transitions `steps` later in the same episode, shape (N,), at most its last."""
         recorded, values = rows >= self.capacity, np.empty_like(rows)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import msgspec
 
-from agent.algorithm import Policy
+from agent.algorithm import Policy, replan
 from agent.transition import TransitionSpec
 
 
@@ -105,6 +105,7 @@ def evaluate_agents(
         try:
             observation, started = env.reset(seed=seed + index, options=alone)
             name = started.get("agent", "") if len(policies) > 1 else next(iter(policies))
+            replan(policies[name])
             while not done:
                 action = policies[name].act(spec.observation(observation), deterministic=True)
                 observation, reward, terminated, truncated, info = env.step(action)

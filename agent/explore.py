@@ -79,6 +79,7 @@ class ExPLORe(SAC):
     """
 
     Config = ExPLOReConfig
+    takes_discount = False  # What it labels recorded steps with is a single step's.
     config: ExPLOReConfig
 
     def __init__(self, config: ExPLOReConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:

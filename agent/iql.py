@@ -178,9 +178,7 @@ class IQL(OfflineAlgorithm):
         with torch.no_grad():
             value = self._value_of(state)
             next_value = self._value_of(self.encoder(self._observation(batch, "next_observation")))
-            # A time-out bootstraps, a termination does not: `truncated` plays no part here.
-            going_on = self.config.discount * (1.0 - batch["terminated"].float())
-            target = batch["reward"] + going_on * next_value
+            target = batch["reward"] + self._going_on(batch) * next_value
             weights = advantage_weights(worths - value, self.config.temperature)
         actor_loss = -(weights * self.actor.log_likelihood(state, action)).mean()
         self._step("actor", actor_loss)

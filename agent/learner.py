@@ -34,6 +34,7 @@ class LearnerConfig(Config):
         sampling: Which transitions are drawn.
         hindsight: So many transitions of a batch get another goal for each that keeps its own (`agent.hindsight`, 4 in
             the paper); 0 for none.
+        n_steps: Rewards that a target sums up before it asks the critics, see `agent.sequences`.
         replay_capacity: Online transitions kept for sampling.
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
@@ -49,6 +50,7 @@ class LearnerConfig(Config):
     demonstration_ratio: float = 0.5
     sampling: SamplingConfig = SamplingConfig()
     hindsight: int = 0
+    n_steps: int = 1
     replay_capacity: int = 200_000
     intervention_capacity: int = 20_000
     publish_every: int = 10
@@ -66,7 +68,7 @@ class LearnerConfig(Config):
             )
         for name in (
             "replay_capacity", "intervention_capacity", "publish_every", "checkpoint_every", "keep_checkpoints",
-            "lead_steps", "threads",
+            "lead_steps", "threads", "n_steps",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"learner.{name} {getattr(self, name)} must be at least 1")

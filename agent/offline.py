@@ -120,12 +120,14 @@ class OfflineAlgorithm(ABC):
     """
 
     NETWORKS: ClassVar[tuple[str, ...]]
+    takes_discount = True
 
     def __init__(
         self, config: OfflineConfig, spec: TransitionSpec, encoder: NormalisedVectors, actor: Any
     ) -> None:
         self.batch_size, self.utd_ratio = config.batch_size, config.utd_ratio
         self.offline_updates = config.offline_updates
+        self._discount = config.discount
         self.encoder, self.actor = encoder, actor
         self._keys = spec.observation_keys
         self._optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -187,6 +189,11 @@ class OfflineAlgorithm(ABC):
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         return {key: batch[f"{prefix}.{key}"] for key in self._keys}
+
+    def _going_on(self, batch: Batch) -> Tensor | float:
+        """What the value of the next observation counts for, shape (B,)."""
+        # A time-out bootstraps, a termination does not: `truncated` plays no part here.
+        return batch.get("discount", self._discount) * (1.0 - batch["terminated"].float())
 
     def _step(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]

@@ -29,6 +29,10 @@ class Rows(Protocol):
         """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
         ...
 
+    def path(self, rows: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+        """Rows of the transitions and of what is known to follow each, shape (N, steps); -1 where nothing is."""
+        ...
+
     def later(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the transitions `steps` later in the same episode, shape (N,), at most its last."""
         ...

@@ -34,7 +34,7 @@ class ReplayBuffer:
         returns_discount: If given, there is a field `mc_return`: what the episode earned from the transition on, which
             is known when it is over. Minus infinity, a bound that says nothing, until then, and for episodes that were
             cut where rewards can be negative: what would have followed may be worse than nothing.
-        follow_episodes: Whether `remaining` and `later` are wanted.
+        follow_episodes: Whether `remaining`, `later` and `path` are wanted.
     """
 
     def __init__(
@@ -87,8 +87,12 @@ class ReplayBuffer:
         if self.priorities is not None:
             self.priorities.add(slots)
         if self._tracker is not None:
-            for numbers in self._tracker.follow(kept, first):
-                self._keep_episode(numbers[numbers >= first + len(kept) - self.capacity])
+            oldest, before = first + len(kept) - self.capacity, np.full(len(kept), -1, np.int64)
+            for numbers in self._tracker.follow(kept, first, before):
+                self._keep_episode(numbers[numbers >= oldest])
+            if self._episodes is not None:
+                (going_on,) = np.nonzero(before >= max(0, oldest))
+                self._episodes.link(before[going_on], first + going_on)
         self.total_added += len(records)
         self._oldest = max(self._oldest, self.total_added - self.capacity)
         if self._frames is not None:
@@ -132,6 +136,14 @@ class ReplayBuffer:
         """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
         assert self._episodes is not None
         return self._episodes.remaining(rows)
+
+    def path(self, rows: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+        """Rows of the transitions and of what follows each in the same episode, shape (N, steps).
+
+        -1 after the last that is known: of an episode that is not over there may be more later.
+        """
+        assert self._episodes is not None
+        return self._episodes.path(rows, steps)
 
     def later(self, rows: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the transitions `steps` later in the same episode, shape (N,).

@@ -140,6 +140,7 @@ class Transitions(NamedTuple):
         not_terminated: 1 where the return goes on, shape (B,).
         mc_return: Discounted return to go, shape (B,), for an algorithm that asked for it (`NeedsReturns`).
         weight: How much each counts in the critics' loss, shape (B,); None where all do alike.
+        discount: What the next value counts for, shape (B,), if the next observations are several steps later.
     """
 
     observation: Tensors
@@ -149,6 +150,7 @@ class Transitions(NamedTuple):
     not_terminated: Tensor
     mc_return: Tensor | None = None
     weight: Tensor | None = None
+    discount: Tensor | None = None
 
     def rows(self, rows: slice) -> "Transitions":
         """Some of them."""
@@ -218,6 +220,7 @@ class SAC:
     Config = SACConfig
     Policy = SACPolicy
     PRIVILEGED_CRITIC: ClassVar[bool] = True
+    takes_discount = True
 
     def __init__(self, config: SACConfig, spec: TransitionSpec, device: torch.device, seed: int) -> None:
         self._refuse_layout(spec)
@@ -401,6 +404,7 @@ class SAC:
             1.0 - batch["terminated"].float(),
             None if mc_return is None else mc_return / unit,
             batch.get(WEIGHT),
+            batch.get("discount"),
         )
 
     def _follow(self, reward: Tensor) -> None:
@@ -455,7 +459,8 @@ class SAC:
     def _target(self, transitions: Transitions, noise: Tensor, subset: Tensor) -> Target:
         """What the critics are to say, from reward and the target critics."""
         features = self._features(transitions.next_observation)
-        goes_on = self.config.discount * transitions.not_terminated
+        discount = self.config.discount if transitions.discount is None else transitions.discount
+        goes_on = discount * transitions.not_terminated
         if not self.critic.readout.draws:
             return Target(transitions.reward + goes_on * self._next_value(features, noise, subset))
         mean, deviation = self._next_return(features, noise[:, :-1], subset)

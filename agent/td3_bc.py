@@ -177,8 +177,7 @@ class TD3BC(OfflineAlgorithm):
         noise = self.config.policy_noise * torch.randn(batch["action"].shape, generator=self._generator)
         action = smoothed(self.target_actor(next_state), noise.to(self._device), self.config.noise_clip)
         next_value = self.target_critic(next_state, action).min(0).values
-        # A time-out bootstraps, a termination does not: `truncated` plays no part here.
-        return batch["reward"] + self.config.discount * (1.0 - batch["terminated"].float()) * next_value
+        return batch["reward"] + self._going_on(batch) * next_value
 
     def _learn_actor(self, state: Tensor, recorded: Tensor) -> dict[str, Tensor]:
         self.critic.requires_grad_(False)

@@ -1,6 +1,7 @@
 """Which transitions follow each other, in a stream to which several actors add."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,16 @@ class EpisodeTracker:
         self._key = next(key for key in spec.observation_keys if key not in spec.image_keys)
         self._open: dict[_Follower, list[int]] = {}
 
-    def follow(self, records: Records, first: int) -> Iterator[NDArray[np.int64]]:
+    def follow(
+        self, records: Records, first: int, before: NDArray[np.int64] | None = None
+    ) -> Iterator[NDArray[np.int64]]:
         """Take in transitions whose numbers are `first` and up.
+
+        Args:
+            records: Shape (N,).
+            first: Number of the first.
+            before: If given, shape (N,), gets the number of the transition that each goes on; it is left alone where
+                there is none.
 
         Yields:
             The numbers of the transitions, in order, of each episode that is over with one of them.
@@ -40,6 +49,8 @@ class EpisodeTracker:
         following = records[f"next_observation.{self._key}"]
         for row, (episode, step) in enumerate(zip(episodes, steps, strict=True)):
             numbers = self._open.pop((episode, step, here[row].tobytes()), [])
+            if numbers and before is not None:
+                before[row] = numbers[-1]
             numbers.append(first + row)
             if over[row]:
                 yield np.array(numbers)
@@ -50,7 +61,9 @@ class EpisodeTracker:
 
 
 class EpisodeIndex:
-    """Which transition of a ring comes how much later in the same episode. An episode is known once it is over.
+    """Which transition of a ring comes how much later in the same episode.
+
+    How long an episode is, is known once it is over; what follows next, at once.
 
     Args:
         capacity: Of the ring.
@@ -64,10 +77,15 @@ class EpisodeIndex:
         self._placed = 0
         self._place = np.full(capacity, -1, np.int64)
         self._last = np.full(capacity, -1, np.int64)
+        self._next = np.full(capacity, -1, np.int64)
 
     def forget(self, slots: NDArray[np.int64]) -> None:
         """Others are there now, whose episodes are not over."""
-        self._place[slots] = -1
+        self._place[slots] = self._next[slots] = -1
+
+    def link(self, before: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Transitions `numbers` go on from those of `before`, which the ring still holds."""
+        self._next[before % self._capacity] = numbers % self._capacity
 
     def add(self, numbers: NDArray[np.int64]) -> None:
         """An episode is over; `numbers` are those of its transitions that the ring still holds, in order."""
@@ -81,6 +99,14 @@ class EpisodeIndex:
         """How many transitions follow in the same episode, shape (N,); -1 while it is not over."""
         place = self._place[slots]
         return np.where(place < 0, -1, self._last[slots] - place)
+
+    def path(self, slots: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
+        """Slots of the transitions and of what follows each, shape (N, steps); -1 after the last that is known."""
+        path = np.full((steps, len(slots)), -1, np.int64)
+        path[0] = slots
+        for here, there in pairwise(path):
+            there[here >= 0] = self._next[here[here >= 0]]
+        return path.T
 
     def later(self, slots: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
         """Slots of the transitions `steps` later, shape (N,): at most the last; themselves while it is not over."""

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from agent.algorithm import Batch, LearnsOffline, NeedsReturns, TellsErrors
+from agent.algorithm import Batch, LearnsOffline, NeedsReturns, TellsErrors, replan
 from agent.hindsight import GoalPart, Goals
 from agent.reading import Reader, read_steps
 from agent.replay import MixedSampler, ReplayBuffer
@@ -64,6 +64,7 @@ def evaluate(
     point = Point(step, [], [])
     for episode in range(episodes):
         raw, done, total, success = env.reset(seed=first_seed + episode)[0], False, 0.0, False
+        replan(policy)
         while not done:
             raw, reward, terminated, truncated, info = env.step(policy.act(spec.observation(raw), True))
             total, done = total + float(reward), terminated or truncated
@@ -139,7 +140,8 @@ def train(
         data_ratio: Their share in each batch.
         random_steps: First steps that are uniformly random.
         enough: Asked after every evaluation whether to end before `steps`.
-        read: What becomes of the transitions that are drawn, such as `HindsightReader(goals_of(env), 4)`.
+        read: What becomes of the transitions that are drawn, such as `HindsightReader(goals_of(env), 4)`, or those of
+            `agent.sequences`.
         sampling: Which are drawn; None for each alike.
     """
     torch.set_num_threads(1)
@@ -171,7 +173,10 @@ def train(
     experience = rollouts(env, spec, act, seed, Provenance.TWIN)
     for step in range(1, steps + 1):
         policy.load_weights(algorithm.policy_weights())
-        sampler.append(next(experience))
+        newest = next(experience)
+        sampler.append(newest)
+        if newest["terminated"][0] or newest["truncated"][0]:
+            replan(policy)
         if step > start_steps:
             batch = sampler.sample(algorithm.utd_ratio, algorithm.batch_size)
             algorithm.update(batch)
@@ -179,6 +184,7 @@ def train(
         if step % evaluate_every == 0:
             policy.load_weights(algorithm.policy_weights())
             points.append(evaluate_with(step))
+            replan(policy)
             if enough(points):
                 break
     return points

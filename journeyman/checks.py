@@ -14,6 +14,7 @@ from journeyman.demonstrations import demonstration_folder, read_demonstrations,
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.sampling import check_sampling, goals_in_hindsight
+from journeyman.several_steps import make_reader
 from journeyman.wiring import (
     make_device,
     make_env,
@@ -41,10 +42,10 @@ def check(config: RunConfig, begins: bool = True) -> None:
     spec = make_spec(env)
     refuse_unknown_privileged(config, spec)
     make_policy(config.algorithm, spec, config.seed)
+    make_reader(config, goals_in_hindsight(config, env))
     if begins:
         check_initialisation(config, spec)
     replay_capacities(config, spec)
-    goals_in_hindsight(config, env)
     # Of demonstrations that may not be recorded yet one stands for all.
     one = np.zeros(min(1, config.demonstrations.episodes), spec.dtype)
     one["terminated"] = True

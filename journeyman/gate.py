@@ -133,8 +133,13 @@ def newest_policy(directory: RunDirectory, config: RunConfig, spec: TransitionSp
     """Of an agent's newest checkpoint.
 
     Raises:
-        InputError: There is none yet.
+        InputError: There is none yet, or it decides on several actions at once.
     """
+    if config.algorithm.chunk > 1:
+        raise InputError(
+            f"Run {directory.path} decides on {config.algorithm.chunk} actions at once (algorithm.chunk), but here each "
+            "is asked for alone: evaluate it on the twin."
+        )
     path = directory.agent(name).checkpoints().newest()
     if path is None:
         raise InputError(f"Run {directory.path} has no checkpoint yet: train it first.")

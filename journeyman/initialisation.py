@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from agent.algorithm import load_algorithm
+from agent.algorithm import make_algorithm
 from agent.config import InputError
 from agent.learner import begin_from
 from agent.transition import TransitionSpec
@@ -79,8 +79,7 @@ def check_initialisation(config: RunConfig, spec: TransitionSpec) -> None:
                 "init=RUN, a run of `journeyman pretrain`."
             )
         return
-    algorithm, parameters = load_algorithm(config.algorithm)
     for agent in config.practice.agents:
         path = initial_checkpoint(config, agent)
         assert path is not None
-        begin_from(algorithm(parameters, spec, torch.device("cpu"), config.seed), path)
+        begin_from(make_algorithm(config.algorithm, spec, torch.device("cpu"), config.seed), path)

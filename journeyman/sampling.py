@@ -46,6 +46,11 @@ def check_sampling(config: RunConfig) -> None:
             f"learner.sampling.kind is {kind}, but {config.algorithm.algorithm} does not tell how its critics err: "
             "choose sac or an algorithm of its kind (rlpd, drq, cql, calql, ibrl, expo, wsrl), or uniform."
         )
+    if way.needs_errors and config.algorithm.chunk > 1:
+        raise InputError(
+            f"learner.sampling.kind is {kind} and algorithm.chunk {config.algorithm.chunk}: a chunk that an episode "
+            "cuts short is replaced by another, whose error would be taken for its own; choose uniform, or chunk=1."
+        )
     if way.needs_recorded and not config.demonstrations.episodes:
         raise InputError(
             f"learner.sampling.kind is {kind}, which is about recorded data, but demonstrations.episodes is 0: give "

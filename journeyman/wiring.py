@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, Agent, episode_seed
-from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, make_algorithm, make_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert
-from agent.hindsight import Goals, HindsightReader
+from agent.hindsight import Goals
 from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
 from agent.learner import Learner
 from agent.prefetch import Prefetcher
-from agent.reading import Reader, read_steps
+from agent.reading import read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
 from agent.sampling import draw_as
@@ -42,6 +42,7 @@ from journeyman.help import make_file_operator
 from journeyman.initialisation import initial_checkpoint
 from journeyman.run_directory import RunDirectory
 from journeyman.sampling import goals_in_hindsight
+from journeyman.several_steps import make_reader
 from robot_env.contracts import DemonstratedRewardModel, RewardModel
 from robot_env.env import RobotEnv
 from robot_env.robot import RobotUnavailableError
@@ -252,8 +253,8 @@ def make_sampler(
 ) -> MixedSampler:
     """Demonstrations and replay, the latter and the interventions rebuilt from the log."""
     capacity, interventions = replay_capacities(config, spec)
-    read: Reader = read_steps if goals is None else HindsightReader(goals, config.learner.hindsight)
-    kept = (keep, returns_discount, goals is not None)
+    read = make_reader(config, goals)
+    kept = (keep, returns_discount, read is not read_steps)
     shown = Demonstrations(spec, demonstrations, interventions, config.seed + 1, *kept)
     replay = ReplayBuffer(spec, capacity, config.seed + 2, *kept)
     learner = config.learner
@@ -294,8 +295,7 @@ def _make_learner(
     spec = make_spec(env)
     device = make_device(config.learner.device)
     seed = config.seed + 1000 * config.practice.agents.index(name)
-    algorithm_class, algorithm_config = load_algorithm(config.algorithm)
-    algorithm = algorithm_class(algorithm_config, spec, device, seed)
+    algorithm = make_algorithm(config.algorithm, spec, device, seed)
     demonstrations = read_demonstrations(demonstration_folder(config, run, name), config, env, spec)
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
     home = run.agent(name)

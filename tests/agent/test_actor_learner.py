@@ -9,6 +9,7 @@ import torch
 
 from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints, load_checkpoint
+from agent.chunks import ChunkedPolicy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
@@ -291,6 +292,31 @@ def test_interventions_are_demonstrations_too_also_after_a_resume(tmp_path):
             for name in ("provenance", "intervened", "observation.state", "next_observation.state"):
                 assert np.array_equal(buffer.take(name, np.arange(len(buffer))), expected[name])
     again.close()
+
+
+class Places:
+    """Chunks of three actions that tell their place in it."""
+
+    def act(self, observation, deterministic):
+        return np.repeat(np.float32([0.0, 0.25, 0.5]), 2)
+
+    def load_weights(self, weights):
+        pass
+
+
+def test_a_chunk_ends_with_its_episode_and_where_a_person_takes_over(tmp_path):
+    rig = Rig(tmp_path, max_environment_steps=200)
+    actor = rig.actor(random_steps=0)
+    actor._agents[""].policy = ChunkedPolicy(Places(), SPEC)
+    env = actor.test[0]
+    env.intervenes = lambda: env.steps in (2, 3) and env.episode % 2 == 1
+    rig.run()
+    rows = rig.stored()
+    places = (2 * rows["action"][:, 0] / 0.25).astype(int)
+    assert set(places) == {0, 1, 2}
+    for before, row, place, last in zip(rows[:-1], rows[1:], places[1:], places[:-1], strict=True):
+        anew = row["step"] == 0 or before["intervened"]
+        assert place == (0 if anew else (last + 1) % 3)
 
 
 def test_two_actors_of_one_seed_do_not_act_alike(tmp_path):

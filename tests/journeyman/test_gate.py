@@ -72,6 +72,10 @@ def test_what_does_not_fit_is_refused(make_run, gate, tmp_path):
         code, _, error = gate(*words)
         assert code == 2
         assert expected in error
+    chunked = make_run("task=reach", "algorithm.chunk=3")
+    code, _, error = gate(f"run={chunked}", f"against={run}")
+    assert code == 2
+    assert "decides on 3 actions at once" in error
     (checkpoint,) = (run / "checkpoints").iterdir()
     checkpoint.rename(tmp_path / "gone")
     code, _, error = gate(f"run={run}", f"against={run}")
