@@ -137,8 +137,8 @@ def newest_policy(directory: RunDirectory, config: RunConfig, spec: TransitionSp
     """
     if config.algorithm.chunk > 1:
         raise InputError(
-            f"Run {directory.path} decides on {config.algorithm.chunk} actions at once (algorithm.chunk), but here each "
-            "is asked for alone: evaluate it on the twin."
+            f"Run {directory.path} decides on {config.algorithm.chunk} actions at once (algorithm.chunk), but the gate "
+            "asks for one: evaluate it on the twin."
         )
     path = directory.agent(name).checkpoints().newest()
     if path is None:

@@ -220,7 +220,7 @@ def test_a_chunk_keeps_a_beat_that_nobody_who_looks_at_every_step_can_keep(seed)
         replay = ReplayBuffer(RHYTHM, 2000, seed, follow_episodes=True)
         none = ReplayBuffer(RHYTHM, 1, 0, follow_episodes=True)
         sampler = MixedSampler(RHYTHM, replay, none, 0.0, CPU, ChunkReader(chunk, 0.97))
-        for episode in range(40):
+        for episode in range(80):
             sampler.append(played(policy, episode))
             if episode >= 10:
                 for _ in range(4):
