@@ -26,7 +26,8 @@ class EpisodeTracker:
     """
 
     def __init__(self, spec: TransitionSpec) -> None:
-        self._key = next(key for key in spec.observation_keys if key not in spec.image_keys)
+        vectors = [key for key in spec.observation_keys if key not in spec.image_keys]
+        self._key = (vectors or spec.observation_keys)[0]  # Vectors tell as much, and are smaller.
         self._open: dict[_Follower, list[int]] = {}
 
     def follow(

@@ -50,6 +50,19 @@ def test_interleaved_episodes_of_the_same_number_are_told_apart(lengths, actors,
         assert states[:, 2].tolist() == list(range(lengths[int(states[0, 1])]))
 
 
+def test_episodes_of_images_alone_are_followed_by_these():
+    from gymnasium.spaces import Box, Dict
+
+    from agent.transition import TransitionSpec
+
+    spec = TransitionSpec.of(Dict({"front": Box(0, 255, (2, 2, 3), np.uint8)}), Box(-1, 1, (1,)))
+    rows = np.zeros(6, spec.dtype)
+    for row in range(6):  # Two actors in turn, whose images are even and odd.
+        rows["observation.front"][row], rows["next_observation.front"][row] = row, row + 2
+        rows["step"][row], rows["terminated"][row] = row // 2, row >= 4
+    assert [numbers.tolist() for numbers in EpisodeTracker(spec).follow(rows, 0)] == [[0, 2, 4], [1, 3, 5]]
+
+
 def test_episodes_that_never_end_are_forgotten(spec):
     tracker = EpisodeTracker(spec)
     for number in range(1000):
