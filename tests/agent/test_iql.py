@@ -337,7 +337,7 @@ def arrivals(policy):
 
 
 IN_MAZE = IQLConfig(
-    offline_updates=1500,
+    offline_updates=1000,
     batch_size=128,
     hidden_sizes=(64, 64),
     discount=0.95,
@@ -357,7 +357,7 @@ def test_it_joins_two_halves_of_a_way_that_nobody_went(seed):
     assert arrivals(learned(IQL, IN_MAZE, records, seed)) >= 0.9
     evaluating = msgspec.structs.replace(IN_MAZE, expectile=0.5)
     assert arrivals(learned(IQL, evaluating, records, seed)) <= 0.4
-    cloning = BCConfig(offline_updates=600, batch_size=128, hidden_sizes=(64, 64), learning_rate=1e-3)
+    cloning = BCConfig(offline_updates=300, batch_size=128, hidden_sizes=(64, 64), learning_rate=1e-3)
     assert arrivals(learned(BC, cloning, records, seed)) <= 0.4
 
 
