@@ -14,6 +14,7 @@ from agent.algorithm import Policy, make_policy
 from agent.checkpoint import load_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate_agents
+from agent.transition import TransitionSpec
 from journeyman.config import RunConfig
 from journeyman.learner import split_run
 from journeyman.practice import practise
@@ -65,13 +66,7 @@ def evaluate_newest(
     policies: dict[str, Policy] = {}
     at: dict[str, dict[str, int]] = {}
     for name in config.practice.agents:
-        path = directory.agent(name).checkpoints().newest()
-        if path is None:
-            whose = f"Agent {name} of run" if name else "Run"
-            raise InputError(f"{whose} {directory.path} has no checkpoint yet: train it first.")
-        weights, values = load_policy(path)
-        policies[name] = make_policy(config.algorithm, spec, config.seed)
-        policies[name].load_weights(weights)
+        policies[name], values = newest_policy(config, directory, spec, name)
         steps = values.get("run_steps", values["environment_steps"])
         at[name] = {"policy_version": values["blocks"], "environment_steps": steps}
     torch.set_num_threads(1)
@@ -88,6 +83,24 @@ def evaluate_newest(
         wait_after_fault=_WaitAfterFault(),
     )
     return {name: msgspec.structs.replace(result, **at[name]) for name, result in results.items()}
+
+
+def newest_policy(
+    config: RunConfig, directory: RunDirectory, spec: TransitionSpec, name: str
+) -> tuple[Policy, dict[str, Any]]:
+    """Of an agent's newest checkpoint, and the checkpoint's values.
+
+    Raises:
+        InputError: There is none yet.
+    """
+    path = directory.agent(name).checkpoints().newest()
+    if path is None:
+        whose = f"Agent {name} of run" if name else "Run"
+        raise InputError(f"{whose} {directory.path} has no checkpoint yet: train it first.")
+    weights, values = load_policy(path)
+    policy = make_policy(config.algorithm, spec, config.seed)
+    policy.load_weights(weights)
+    return policy, values
 
 
 class _WaitAfterFault:

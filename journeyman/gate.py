@@ -7,14 +7,14 @@ import msgspec
 import numpy as np
 import torch
 
-from agent.algorithm import Policy, make_policy
-from agent.checkpoint import load_policy
+from agent.algorithm import Policy
 from agent.config import InputError
 from agent.off_policy_evaluation import Difference, Evaluator, EvaluatorConfig, difference
 from agent.record_log import RecordLog
 from agent.transition import Records, TransitionSpec, differing_layout
 from journeyman.config import RunConfig
 from journeyman.demonstrations import demonstration_folder, read_demonstrations
+from journeyman.evaluate import newest_policy
 from journeyman.options import read_options
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
@@ -108,7 +108,7 @@ def _judge_agent(
     spec: TransitionSpec,
     name: str,
 ) -> Verdict:
-    policies = [newest_policy(directory, config, spec, name) for directory, config in runs]
+    policies = [single_step_policy(directory, config, spec, name) for directory, config in runs]
     records = recorded(runs, envs, spec, name)
     parameters = {key: getattr(options, key) for key in EvaluatorConfig.__struct_fields__}
     evaluator = Evaluator(EvaluatorConfig(**parameters), spec, records, options.seed)
@@ -129,7 +129,7 @@ def verdict_of(by: Difference, worse: float, explained: float, options: GateOpti
     return Verdict(by.low >= -worse, told, by)
 
 
-def newest_policy(directory: RunDirectory, config: RunConfig, spec: TransitionSpec, name: str) -> Policy:
+def single_step_policy(directory: RunDirectory, config: RunConfig, spec: TransitionSpec, name: str) -> Policy:
     """Of an agent's newest checkpoint.
 
     Raises:
@@ -140,12 +140,7 @@ def newest_policy(directory: RunDirectory, config: RunConfig, spec: TransitionSp
             f"Run {directory.path} decides on {config.algorithm.chunk} actions at once (algorithm.chunk), but the gate "
             "asks for one: evaluate it on the twin."
         )
-    path = directory.agent(name).checkpoints().newest()
-    if path is None:
-        raise InputError(f"Run {directory.path} has no checkpoint yet: train it first.")
-    policy = make_policy(config.algorithm, spec, config.seed)
-    policy.load_weights(load_policy(path)[0])
-    return policy
+    return newest_policy(config, directory, spec, name)[0]
 
 
 def recorded(
