@@ -29,6 +29,10 @@ _DISCOVERY_S = 0.5
 # words for those who come later may repeat them only after its next heartbeat, which Fast DDS sends every 3 s.
 _LISTENING_S = 2.0
 _HEARTBEAT_S = 4.0
+# On a busy machine discovery takes longer than any constant: while nodes still turn up, so may whoever says stop. But a
+# graph in which some always come and go, command line tools in a loop, must not keep an arm from starting for good.
+_QUIET_S = 1.0
+_LONGEST_DISCOVERY_S = 10.0
 
 
 class CommandTopics:
@@ -95,7 +99,8 @@ class EmergencyStopTopic:
         self._lock = threading.Lock()  # The control thread listens, the node's thread releases.
         self._stop = EmergencyStop()
         self._heard_true_s = -math.inf
-        self._start_s = time.monotonic()
+        self._start_s = self._changed_s = time.monotonic()
+        self._graph: set[Any] = set()
         # The first hears what was said before it was there; the second those whose words nobody keeps.
         self._inboxes = [Inbox(node, Bool, "e_stop", _DEPTH, latched=latched) for latched in (True, False)]
 
@@ -106,8 +111,8 @@ class EmergencyStopTopic:
 
     def listened(self) -> bool:
         """Whether those who said something before this node was there had time to be heard."""
-        listened_s = time.monotonic() - self._start_s
-        if listened_s < _LISTENING_S:
+        settled, listened_s = self._settled(), time.monotonic() - self._start_s
+        if listened_s < _LISTENING_S or (listened_s < _LONGEST_DISCOVERY_S and not settled):
             return False
         self.refresh()
         return listened_s > _LISTENING_S + _HEARTBEAT_S or not self._silent()
@@ -148,6 +153,16 @@ class EmergencyStopTopic:
         return (
             not keeping <= self._stop.heard if tells_publishers() else bool(keeping and not self._stop.heard)
         )
+
+    def _settled(self) -> bool:
+        """Whether nothing new has turned up for a while."""
+        graph = {
+            *self._node.get_node_names_and_namespaces(),
+            *(bytes(e.endpoint_gid) for e in self._endpoints()),
+        }
+        if graph != self._graph:
+            self._graph, self._changed_s = graph, time.monotonic()
+        return time.monotonic() - self._changed_s >= _QUIET_S
 
     def _endpoints(self) -> list[Any]:
         return list(self._node.get_publishers_info_by_topic(self._inboxes[0].topic))
