@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,25 @@ OTHER_REPORT = "report"
 class Journal:
     """One file of JSON objects, one per line, each with the wall-clock time `time` in seconds since the epoch."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listener: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        """Open, or begin, a journal.
+
+        Args:
+            path: Of the file.
+            listener: Is handed every entry after it is written; returns at once.
+        """
+        self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
         self._file = path.open("a")
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one entry; it is with the operating system when this returns."""
-        self._file.write(json.dumps({"time": time.time(), "kind": kind, **values}) + "\n")
+        entry = {"time": time.time(), "kind": kind, **values}
+        self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+        if self._listener is not None:
+            self._listener(entry)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Append what an actor reported. Its `kind` becomes the entry's if it is one that actors may report."""
