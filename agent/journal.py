@@ -24,7 +24,7 @@ class Journal:
         """
         self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(path)
+        cut_torn_line(path)
         self._file = path.open("a")
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
@@ -80,8 +80,8 @@ def last_of_each_process(episodes: Sequence[dict[str, Any]]) -> list[dict[str, A
     return [*ended, *open_ends.values()]
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a killed process left of an unfinished line."""
+def cut_torn_line(path: Path) -> None:
+    """Remove what a killed process left of an unfinished line at the end of a file, if there is one."""
     if not path.is_file():
         return
     content = path.read_bytes()
