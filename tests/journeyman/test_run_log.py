@@ -68,6 +68,12 @@ def test_of_what_is_no_defect_no_traceback_is_kept(tmp_path, entries, error):
     assert "exception" not in last
 
 
+def test_wrong_input_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError), run_log(tmp_path / "runs/logs", "learner"):
+        raise InputError("wrong seed")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interruption_is_no_failure(tmp_path, entries):
     with pytest.raises(KeyboardInterrupt), run_log(tmp_path, "learner"):
         raise KeyboardInterrupt
