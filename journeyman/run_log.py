@@ -48,6 +48,8 @@ def run_log(folder: Path, process: str) -> Iterator[None]:
     threading.excepthook = _log_death_of_thread
     sys.stdout = cast(TextIO, Tee(stdout, "stdout", logging.INFO, handler))
     sys.stderr = cast(TextIO, Tee(stderr, "stderr", logging.WARNING, handler))
+    if folder.parent.is_dir():  # Of a run that is there: what is no run yet may turn out to be wrong input.
+        handler.handle(_record("begin", logging.INFO, f"{process} begins.", fields={"command": sys.argv}))
     try:
         with _last_words(handler, folder):
             yield
@@ -124,9 +126,15 @@ def _last_words(handler: logging.Handler, folder: Path) -> Iterator[None]:
 
 
 def _record(
-    name: str, level: int, message: str, exception: _ExceptionInfo | None = None
+    name: str,
+    level: int,
+    message: str,
+    exception: _ExceptionInfo | None = None,
+    fields: dict[str, Any] | None = None,
 ) -> logging.LogRecord:
-    return logging.LogRecord(name, level, "", 0, "%s", (message,), exception)
+    record = logging.LogRecord(name, level, "", 0, "%s", (message,), exception)
+    record.fields = fields or {}
+    return record
 
 
 def _log_death_of_thread(hook: threading.ExceptHookArgs) -> None:

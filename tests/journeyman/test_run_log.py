@@ -16,8 +16,9 @@ from journeyman.run_log import for_people, run_log
 @pytest.fixture
 def entries(tmp_path):
     def read(process="learner"):
-        path = tmp_path / f"{process}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        found = [json.loads(line) for line in (tmp_path / f"{process}.jsonl").read_text().splitlines()]
+        assert brief(found[:1]) == [("begin", "INFO", f"{process} begins.")]
+        return found[1:]
 
     return read
 
