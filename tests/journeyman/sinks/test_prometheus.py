@@ -3,6 +3,7 @@
 import socket
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,14 @@ def test_names_are_unlike_and_in_good_form():
     names = [metric.name for metric in every]
     assert len(set(names)) == len(names)
     assert not [metric for metric in every if metric.name.endswith("_total") or not metric.help.endswith(".")]
+
+
+def test_the_page_names_every_metric():
+    page = (Path(__file__).parents[3] / "docs/observing.md").read_text()
+    every = [*metrics.LEARNER.values(), *metrics.ACTOR.values(), metrics.LEARNING, metrics.STATE]
+    every += [metrics.FAULTS, metrics.OFFLINE, metrics.WRITTEN]
+    names = [f"{metric.name}_total" if metric.counter else metric.name for metric in every]
+    assert not [name for name in names if f"`{name}`" not in page and f"`{name}{{" not in page]
 
 
 def test_a_port_in_use_is_told_and_the_run_goes_on():
