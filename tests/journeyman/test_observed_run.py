@@ -76,7 +76,7 @@ def test_log_event_files_and_endpoints_tell_of_the_same_run(tmp_path, ports, tra
         found = scrape(learner)
         return found if found.get('journeyman_updates_total{agent=""}', 0.0) > 0 else {}
 
-    found = wait_until(learned, timeout_s=120.0)
+    found = wait_until(learned, timeout_s=240.0)
     assert found['journeyman_environment_steps_total{agent=""}'] > 20
     assert found['journeyman_actors_connected{agent=""}'] == 1
     assert found['journeyman_malformed_messages_total{agent=""}'] == 0
