@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from agent.config import Config, InputError
 from agent.journal import Journal
 from agent.prefetch import Prefetcher
 from agent.sampling import SamplingConfig
+from agent.storage import StorageError, StorageTrouble, reason_of
 from agent.tensors import above, below
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
 _REPORT_EVERY_S = 1.0
+_SAVE_AGAIN_AFTER_S = 30.0
 _MOST_PER_OWN_STEP = 2
 _REWARD = "reward_learner."  # Begins the names of its tensors in a checkpoint.
 
@@ -39,7 +41,7 @@ class LearnerConfig(Config):
         intervention_capacity: Interventions kept for sampling as demonstrations; recorded ones all stay.
         publish_every: Blocks of updates (one block belongs to one environment step) between two publications.
         checkpoint_every: Environment steps, or updates of the offline phase, between two checkpoints.
-        keep_checkpoints: How many of them stay.
+        keep_checkpoints: How many of them stay; the best one does besides.
         lead_steps: How far, in environment steps, an actor in simulated time may be ahead of the learning.
         device: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads for torch. More than one collapses when other processes are busy.
@@ -136,6 +138,11 @@ class Learner:
         self._blocks = 0
         self._metrics: dict[str, float] = {}
         self._saved_at = 0
+        self._save_again_s = -math.inf
+        self._unsaved = StorageTrouble(
+            f"A checkpoint{f' of agent {name}' if name else ''}",
+            "Those before are as they were, and learning goes on; it is tried again.",
+        )
         self._published = -1
         self._reported = (time.monotonic(), 0)
 
@@ -197,6 +204,7 @@ class Learner:
 
         Raises:
             RuntimeError: The receive thread died, or learning diverged.
+            StorageError: What was learned at the end cannot be saved.
             Exception: What ended the thread that samples ahead.
         """
         with closing(self):
@@ -230,7 +238,11 @@ class Learner:
         return owed
 
     def end(self) -> None:
-        """Save, and tell the actors if the run is complete."""
+        """Save, and tell the actors if the run is complete.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
         self.receive()
         self._save()
         self._write_progress()
@@ -272,8 +284,16 @@ class Learner:
             self._sampler.append(records)
         for report in self.server.poll_reports():
             self._journal.write_report({**report, **self._label})
+            self.note_evaluation(report)
         allowance = self._config.max_environment_steps if rests else self._allowance()
         self.server.set_progress(self.updates, allowance)
+
+    def note_evaluation(self, report: Mapping[str, Any]) -> None:
+        """If that is what an actor reports, see whether it tells of the best policy so far."""
+        try:
+            self._checkpoints.note_evaluation(report)
+        except OSError as error:
+            self._unsaved.note(error)
 
     @property
     def _label(self) -> dict[str, str]:
@@ -306,8 +326,10 @@ class Learner:
         self._tell_errors(batch)
         self._learned_offline += 1
         self._raise_if_diverged()
-        if self._is_past_offline() or self._learned_offline % self._config.checkpoint_every == 0:
+        if self._is_past_offline():
             self._save()  # Before the publication: what is acted by must not be imitated again after a crash.
+        elif self._learned_offline % self._config.checkpoint_every == 0:
+            self._save_if_possible()
         if self._is_past_offline() and not self.is_complete():
             self._publish()
 
@@ -326,7 +348,7 @@ class Learner:
         if self._blocks % self._config.publish_every == 0:
             self._publish()
         if self.environment_steps - self._saved_at >= self._config.checkpoint_every:
-            self._save()
+            self._save_if_possible()
 
     def _tell_errors(self, batch: Batch) -> None:
         """Where batches are drawn by what the critics are wrong about, let the next ones be."""
@@ -348,6 +370,28 @@ class Learner:
             self._published = self._blocks
 
     def _save(self) -> None:
+        try:
+            self._write_checkpoint()
+        except OSError as error:
+            raise StorageError(
+                f"What was learned after {self._gradient_steps} updates cannot be saved ({reason_of(error)}): make room "
+                "on the disk, and go on with the run; it resumes from its newest checkpoint, and nothing that the robot "
+                "did is lost."
+            ) from error
+
+    def _save_if_possible(self) -> None:
+        """A disk that takes no checkpoint now may take the next one."""
+        if time.monotonic() < self._save_again_s:
+            return
+        try:
+            self._write_checkpoint()
+        except OSError as error:
+            self._unsaved.note(error)
+            self._save_again_s = time.monotonic() + _SAVE_AGAIN_AFTER_S
+        else:
+            self._unsaved.over()
+
+    def _write_checkpoint(self) -> None:
         self.server.sync()
         values: dict[str, Any] = {
             "blocks": self._blocks,

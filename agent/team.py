@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 from agent.journal import Journal
 from agent.learner import Learner
+from agent.storage import StorageError
 
 _MOST_RESTARTS = 3
 
@@ -57,6 +58,7 @@ class LearnerTeam:
 
         Raises:
             RuntimeError: A receive thread died, which only a new process can mend.
+            StorageError: What was learned at the end cannot be saved.
         """
         with ExitStack() as stack:
             for learner in self._learners:
@@ -66,12 +68,22 @@ class LearnerTeam:
                 worked = [self._turn(learner) for learner in self._learners]
                 if True not in worked:
                     self._wait()
-            for learner in self._learners:
+            self._end()
+        return self._is_complete()
+
+    def _end(self) -> None:
+        """End each, also where the disk takes nothing of another."""
+        unsaved: StorageError | None = None
+        for learner in self._learners:
+            try:
                 if learner.name not in self.resting:
                     learner.end()
                 elif self._is_complete():  # The others tell their actors at their end.
                     learner.server.stop_actors("the run is complete")
-        return self._is_complete()
+            except StorageError as error:
+                unsaved = error
+        if unsaved is not None:
+            raise unsaved
 
     def collect(self) -> None:
         """Take in what actors handed over while the servers were closing."""

@@ -1,14 +1,19 @@
 """What happens to items at the learner: recognised, stored, handed over; once, in the order of a stream."""
 
+import math
 import threading
+import time
 from collections import deque
 from enum import Enum
 
 import numpy as np
 
 from agent.record_log import FrameKind, RecordLog
+from agent.storage import StorageTrouble
 from agent.transition import Records
 from agent.transport.messages import Report, decode_report
+
+_WRITE_AGAIN_AFTER_S = 1.0
 
 
 class Outcome(Enum):
@@ -18,6 +23,7 @@ class Outcome(Enum):
     DUPLICATE = "all of them had been stored before"
     GAP = "items before them are missing"
     FULL = "the learner has yet to take what is waiting"
+    UNWRITTEN = "the disk did not take them"
 
 
 class Intake:
@@ -51,6 +57,11 @@ class Intake:
         self._reports: deque[Report] = deque()
         self._waiting_bytes = 0
         self._ended = False
+        self._write_again_s = -math.inf
+        self._trouble = StorageTrouble(
+            f"The replay log {log.path if log else ''}",
+            "The actors keep what they measure, and learning goes on with what there is until there is room.",
+        )
         self._changed = changed or threading.Condition()
 
     def join(self, stream: bytes, oldest_sequence: int) -> int:
@@ -67,13 +78,17 @@ class Intake:
 
     @property
     def has_room(self) -> bool:
-        """Whether arriving items are taken."""
-        return self._waiting_bytes < self._queue_bytes
+        """Whether arriving items are taken: not while the learner has enough to take, or just after a disk failed."""
+        return self._waiting_bytes < self._queue_bytes and time.monotonic() >= self._write_again_s
 
     def take(
         self, kind: FrameKind, stream: bytes, first_sequence: int, items: int, payload: bytes
     ) -> Outcome:
-        """Store what is new of these items: after `STORED` it is in the log and in the queue."""
+        """Store what is new of these items: after `STORED` it is in the log and in the queue, else in neither.
+
+        Raises:
+            OSError: The log cannot be written for a reason that will not pass; a full or failing disk may.
+        """
         expected = self._cursors[stream]
         if first_sequence > expected:
             return Outcome.GAP
@@ -85,11 +100,23 @@ class Intake:
             # A batch may begin with records that arrived before, when its sender had not heard so.
             payload = payload[(expected - first_sequence) * self._dtype.itemsize :]
         items -= expected - first_sequence
-        if self._log is not None:
-            self._log.append_raw(kind, payload, items, stream, expected)
+        if not self._write(kind, payload, items, stream, expected):
+            return Outcome.UNWRITTEN
         self._cursors[stream] = expected + items
         self._queue(kind, items, payload)
         return Outcome.STORED
+
+    def _write(self, kind: FrameKind, payload: bytes, items: int, stream: bytes, first_sequence: int) -> bool:
+        if self._log is None:
+            return True
+        try:
+            self._log.append_raw(kind, payload, items, stream, first_sequence)
+        except OSError as error:
+            self._trouble.note(error)
+            self._write_again_s = time.monotonic() + _WRITE_AGAIN_AFTER_S
+            return False
+        self._trouble.over()
+        return True
 
     def _queue(self, kind: FrameKind, items: int, payload: bytes) -> None:
         with self._changed:

@@ -64,8 +64,8 @@ class LearnerServer:
     """Receives the actors' transitions exactly once each and hands out weights.
 
     An item is acknowledged after it is in `record_log`, and recognised by its number when it comes again;
-    so a `kill -9` of either side loses nothing and doubles nothing in the log. Whatever strangers send is
-    dropped, counted and logged. All methods may be called from any thread.
+    so a `kill -9` of either side loses nothing and doubles nothing in the log. While the disk takes nothing,
+    nothing is acknowledged, and actors send it again later. Whatever strangers send is dropped, counted and logged. All methods may be called from any thread.
 
     Attributes:
         address: Where actors connect; names the port that was chosen if `*` was asked for.
@@ -333,7 +333,7 @@ class LearnerServer:
             raise MalformedMessageError("items of a stream that is not this connection's")
         outcome = self._intake.take(kind, peer.stream, message.first_sequence, items, payload)
         peer.acknowledge_due = True
-        if outcome in (Outcome.GAP, Outcome.FULL):
+        if outcome in (Outcome.GAP, Outcome.FULL, Outcome.UNWRITTEN):
             peer.resend_due = True
 
     def _greet(self, identity: bytes, hello: Hello) -> None:

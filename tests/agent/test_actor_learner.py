@@ -1,5 +1,7 @@
 """Actor and learner together, over real ZeroMQ, on an environment whose observations name their origin."""
 
+import errno
+import json
 import threading
 
 import gymnasium
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent import storage
 from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.chunks import ChunkedPolicy
@@ -18,6 +21,7 @@ from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
+from agent.storage import StorageError
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.server import LearnerServer
@@ -606,6 +610,61 @@ def test_divergence_is_an_error_and_saves_nothing(tmp_path):
         rig.run()
     for path in Checkpoints(tmp_path / "checkpoints").all():
         assert load_checkpoint(path)[0]["updates"] <= 200
+
+
+def test_a_run_whose_checkpoints_a_disk_does_not_take_goes_on_and_saves_when_it_does(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("agent.learner._SAVE_AGAIN_AFTER_S", 0.0)
+    fill_log(tmp_path)
+    rig = Rig(tmp_path)
+    attempts, full = [], OSError(errno.ENOSPC, "")
+
+    def write_synced(path, content):
+        path.write_bytes(content[:10])
+        if rig.algorithm.updates < 3 * 60:
+            attempts.append(path)
+            raise full
+        storage.write_synced(path, content)
+
+    monkeypatch.setattr("agent.checkpoint.write_synced", write_synced)
+    rig.run()
+    assert len(attempts) >= 59
+    assert rig.algorithm.updates == 300
+    (newest,) = Checkpoints(tmp_path / "checkpoints").all()
+    assert load_checkpoint(newest)[0]["updates"] == 300
+    assert [p.name for p in newest.parent.iterdir()] == [newest.name]
+    told = [message for message in caplog.messages if "checkpoint" in message]
+    assert len(told) == 2
+    assert told[0].startswith("A checkpoint cannot be written (No space left on device). Those before")
+
+
+def test_the_end_of_a_run_that_cannot_be_saved_is_an_error_in_one_sentence(tmp_path, monkeypatch):
+    fill_log(tmp_path)
+    rig = Rig(tmp_path)
+
+    def write_synced(path, content):
+        raise OSError(errno.EROFS, "")
+
+    monkeypatch.setattr("agent.checkpoint.write_synced", write_synced)
+    with pytest.raises(
+        StorageError, match=r"after 300 updates cannot be saved \(Read-only file system\): make room"
+    ):
+        rig.run()
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_checkpoint_nearest_to_the_best_evaluation_is_kept(tmp_path):
+    rig = Rig(tmp_path, checkpoint_every=20, keep_checkpoints=3)
+    rig.actor(evaluate_every=30, evaluation_episodes=2)
+    rig.run()
+    evaluations = [e for e in JournalReader(rig.journal).new() if e["kind"] == "evaluation"]
+    best = max(reversed(evaluations), key=lambda e: (e["success_rate"], e["mean_return"]))
+    found = json.loads((tmp_path / "checkpoints" / "best.json").read_text())
+    assert found["policy_version"] == best["policy_version"]
+    path = Checkpoints(tmp_path / "checkpoints").best()
+    assert load_checkpoint(path)[1]["blocks"] == found["checkpoint_version"]
+    assert abs(found["checkpoint_version"] - best["policy_version"]) <= 20
 
 
 def test_parked_without_a_learner_and_a_new_episode_when_it_is_back(tmp_path):
