@@ -19,6 +19,7 @@ from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
 from agent.config import Config, InputError
 from agent.learner import LearnerConfig
+from agent.transport.limits import Limits
 from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
@@ -206,11 +207,13 @@ class TransportConfig(Config):
     Attributes:
         address: ZeroMQ address of the learner; `auto` is a socket of this machine for `train`, and
             tcp://127.0.0.1:5488 for `learner` and `actor`.
-        keys: Folder with CURVE keys; needed for every address that is not loopback.
+        keys: Folder with CURVE keys, made by `journeyman keys`; needed for every address that is not loopback.
+        limits: What the learner takes from its actors at most.
     """
 
     address: str = "auto"
     keys: str | None = None
+    limits: Limits = Limits()
 
 
 class FinalEvaluationConfig(Config):

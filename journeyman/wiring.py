@@ -313,6 +313,7 @@ def _make_learner(
         run_id=run.identity(),
         record_log=log,
         keys=keys,
+        limits=config.transport.limits,
         changed=changed,
     )
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)

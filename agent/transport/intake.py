@@ -52,9 +52,10 @@ class Intake:
         self._log = log
         self._queue_bytes = queue_bytes
         self._cursors: dict[bytes, int] = dict(log.cursors) if log else {}
+        self._empty: set[bytes] = set()  # streams of which nothing is stored
         self.environment_steps = log.record_count if log else 0
         self._records: deque[Records] = deque()
-        self._reports: deque[Report] = deque()
+        self._reports: deque[bytes] = deque()  # encoded: decoded they may take 30 times as much
         self._waiting_bytes = 0
         self._ended = False
         self._write_again_s = -math.inf
@@ -69,8 +70,16 @@ class Intake:
 
         What lies below `oldest_sequence` nobody has any more: it was stored, in a log that has since lost it.
         """
+        if stream not in self._cursors:
+            self._empty.add(stream)
         self._cursors[stream] = max(self._cursors.get(stream, 0), oldest_sequence)
         return self._cursors[stream]
+
+    def leave(self, stream: bytes) -> None:
+        """Who sent a stream is gone. One of which nothing is stored is forgotten: any number of them may come."""
+        if stream in self._empty:
+            self._empty.remove(stream)
+            del self._cursors[stream]
 
     def expected(self, stream: bytes) -> int:
         """Number of the item that `stream` is to send next; 0 for an unknown one."""
@@ -103,6 +112,7 @@ class Intake:
         if not self._write(kind, payload, items, stream, expected):
             return Outcome.UNWRITTEN
         self._cursors[stream] = expected + items
+        self._empty.discard(stream)
         self._queue(kind, items, payload)
         return Outcome.STORED
 
@@ -120,12 +130,12 @@ class Intake:
 
     def _queue(self, kind: FrameKind, items: int, payload: bytes) -> None:
         with self._changed:
+            self._waiting_bytes += len(payload)
             if kind is FrameKind.RECORDS:
                 self._records.append(np.frombuffer(payload, self._dtype))
-                self._waiting_bytes += len(payload)
                 self.environment_steps += items
             else:
-                self._reports.append(decode_report(payload))
+                self._reports.append(payload)
             self._changed.notify_all()
 
     def poll(self) -> Records | None:
@@ -140,9 +150,10 @@ class Intake:
     def poll_reports(self) -> list[Report]:
         """All reports the learner has not taken."""
         with self._changed:
-            reports = list(self._reports)
+            encoded = list(self._reports)
             self._reports.clear()
-            return reports
+            self._waiting_bytes -= sum(map(len, encoded))
+        return [decode_report(report) for report in encoded]
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until there is something to take, or never will be; return whether there is."""

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zmq
@@ -45,6 +46,7 @@ _HELLO_EVERY_S = 0.5
 _HEARTBEAT_EVERY_S = 1.0
 _SILENCE_S = 3.0
 _RESEND_AFTER_S = 5.0
+_KNOCK_EVERY_S = 5.0
 
 
 @dataclass
@@ -120,7 +122,8 @@ class Sender:
         self._in_flight: deque[int] = deque()
         self._session = b""
         self._weights_version = -1
-        self._hello_due_s = self._heartbeat_due_s = self._moved_s = time.monotonic()
+        self._hello_due_s = self._heartbeat_due_s = self._moved_s = self._knocked_s = time.monotonic()
+        self._address, self._with_keys = address, keys is not None
         self._closing = False
         self._waker = Waker()
         self._context = zmq.Context()
@@ -154,6 +157,7 @@ class Sender:
         socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
         socket.maxmsgsize = MAX_WEIGHTS_BYTES
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
+        socket.ipv6 = "[" in address
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         if keys is not None:
             secure_client(socket, keys)
@@ -294,11 +298,20 @@ class Sender:
         if not self._told.welcomed and now_s >= self._hello_due_s:
             hello = self._hello(self._spool.oldest_sequence, self._sent_below)
             self._hello_due_s = now_s + (_HELLO_EVERY_S if self._send(hello) else 0.0)
+        if self._with_keys and now_s - max(self._told.heard_s, self._knocked_s) > _KNOCK_EVERY_S:
+            self._knock(now_s)
         if self._told.welcomed and now_s >= self._heartbeat_due_s:
             self._heartbeat_due_s = now_s + _HEARTBEAT_EVERY_S
             self._send(Heartbeat())
         if self._in_flight and now_s - self._moved_s > _RESEND_AFTER_S:
             self._rewind(self._told.acknowledged)
+
+    def _knock(self, now_s: float) -> None:
+        """Connect anew: a client whose key was turned away asks no more, but its key may be listed by now."""
+        self._knocked_s = now_s
+        with suppress(zmq.ZMQError):  # There may be no connection left.
+            self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
 
     def _lose_contact(self, reason: str) -> None:
         log.warning("Lost the learner: %s.", reason)
