@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,14 @@ class Journal:
     too many wait, only reports are kept, of which a resumed learner counts those that the replay log has.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listener: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        """Open, or begin, a journal.
+
+        Args:
+            path: Of the file.
+            listener: Is handed every entry after it is written; returns at once.
+        """
+        self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -39,13 +46,15 @@ class Journal:
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one entry; unless the disk is full it is with the operating system when this returns."""
+        entry = {"time": time.time(), "kind": kind, **values}
         if len(self._waiting) < _MOST_WAITING or kind in (*REPORT_KINDS, OTHER_REPORT):
-            line = json.dumps({"time": time.time(), "kind": kind, **values}) + "\n"
-            self._waiting.append(line.encode())
+            self._waiting.append((json.dumps(entry) + "\n").encode())
         try:
             self._write_waiting()
         except OSError as error:
             self._trouble.note(error)
+        if self._listener is not None:
+            self._listener(entry)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Append what an actor reported. Its `kind` becomes the entry's if it is one that actors may report."""

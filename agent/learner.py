@@ -144,7 +144,7 @@ class Learner:
             "Those before are as they were, and learning goes on; it is tried again.",
         )
         self._published = -1
-        self._reported = (time.monotonic(), 0)
+        self._reported = (time.monotonic(), 0, 0)
 
     @property
     def updates(self) -> int:
@@ -182,7 +182,7 @@ class Learner:
         self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
-        self._reported = (time.monotonic(), self._gradient_steps)
+        self._reported = (time.monotonic(), self._gradient_steps, self.run_steps)
         return True
 
     def begin_from(self, path: Path) -> None:
@@ -408,9 +408,9 @@ class Learner:
 
     def _write_progress(self) -> None:
         now_s = time.monotonic()
-        last_s, last_steps = self._reported
-        self._reported = (now_s, self._gradient_steps)
-        rate = (self._gradient_steps - last_steps) / max(1e-6, now_s - last_s)
+        last_s, last_updates, last_steps = self._reported
+        self._reported = (now_s, self._gradient_steps, self.run_steps)
+        elapsed_s = max(1e-6, now_s - last_s)
         self._journal.write(
             "learner",
             {
@@ -418,9 +418,12 @@ class Learner:
                 "environment_steps": self.run_steps,
                 "offline": [self._learned_offline, self._offline_updates],
                 "updates": self.updates,
-                "updates_per_s": round(rate, 1),
+                "updates_per_s": round((self._gradient_steps - last_updates) / elapsed_s, 1),
+                "environment_steps_per_s": round((self.run_steps - last_steps) / elapsed_s, 2),
                 "policy_version": self._blocks,
+                "replay": self._sampler.stored,
                 "actors": self.server.actors(),
+                "malformed_messages": self.server.malformed_messages,
                 **{name: round(value, 5) for name, value in self._metrics.items()},
             },
         )

@@ -42,6 +42,11 @@ class Prefetcher:
         """Transitions taken in from actors since the run began."""
         return self._sampler.environment_steps
 
+    @property
+    def stored(self) -> int:
+        """Of these, how many are kept for sampling."""
+        return self._sampler.stored
+
     def append(self, records: Records) -> None:
         """As `MixedSampler.append`, once the batch under way is drawn."""
         self._wait()

@@ -241,6 +241,11 @@ class MixedSampler:
         """Transitions taken in from actors since the run began."""
         return self._online.total_added
 
+    @property
+    def stored(self) -> int:
+        """Of these, how many are kept for sampling."""
+        return len(self._online)
+
     def append(self, records: Records) -> None:
         """Take in what actors did; what a human did is a demonstration as well (HIL-SERL, arXiv:2410.21845)."""
         self._online.append(records)

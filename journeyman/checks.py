@@ -1,6 +1,7 @@
 """What can be found out before a run begins."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.sampling import check_sampling, goals_in_hindsight
 from journeyman.several_steps import make_reader
+from journeyman.sinks.assembly import make_sinks
 from journeyman.wiring import (
     make_device,
     make_env,
@@ -36,6 +38,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
         InputError: The robot, task, device, algorithm, reward or a demonstration cannot be used, or memory is short.
     """
     make_device(config.learner.device)
+    make_sinks(config, Path(), "learner")
     check_sampling(config)
     _check_demonstrations(config)
     env = make_env(config)

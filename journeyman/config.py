@@ -24,7 +24,7 @@ from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device", "sink")
 
 
 class RobotConfig(Config):
@@ -166,6 +166,20 @@ class DeviceConfig(Config):
     person: bool = True
 
 
+class SinkConfig(Config):
+    """Where the figures of a run go beside its journal: see docs/observing.md.
+
+    Attributes:
+        factory: Dotted path of a function `(config, run_folder, process) -> Sink`.
+        config: Parameters of the sink, read strictly by the factory.
+        processes: Which processes feed it.
+    """
+
+    factory: str
+    config: dict[str, Any] = {}
+    processes: tuple[Literal["learner", "actor"], ...] = ("learner",)
+
+
 class DemonstrationConfig(Config):
     """Where demonstrations come from.
 
@@ -256,6 +270,7 @@ class RunConfig(Config):
     practice: PracticeConfig = PracticeConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     device: DeviceConfig = DeviceConfig()
+    sink: dict[str, SinkConfig] = {}
     seed: int = 0
     init: str | None = None
     learner: LearnerConfig = LearnerConfig()
@@ -335,7 +350,8 @@ def _normalised(override: str) -> str:
 def _no_such_choice(error: MissingConfigException) -> str:
     """A sentence that names the choices of a group."""
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(error.options or [])
+    # Of a group of which several may be chosen, the error knows none.
+    options = sorted(error.options or GlobalHydra.instance().config_loader().get_group_options(group))
     return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{_hint(choice, options)}"
 
 

@@ -1,6 +1,7 @@
 """`journeyman learner`: first hop to the gradient; `Learner.run` is the second, `SAC.update` the third."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ from journeyman.initialisation import begun_from
 from journeyman.offline.minari import STORED
 from journeyman.process import on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
+from journeyman.sinks.assembly import JournalTap, make_sinks
+from journeyman.sinks.sink import Outlets
 from journeyman.wiring import make_learners
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
@@ -28,15 +31,18 @@ def run(options: argparse.Namespace) -> int:
         record_missing_demonstrations(config, directory)
     elif not config.robot.simulated_time:
         yield_to_control_loop()  # Before torch starts its threads, which inherit it.
-    learner, servers = make_learners(config, directory, address(config))
-    on_stop(learner.request_stop, options.supervised)
-    try:
-        print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)
-        complete = learner.run()
-    finally:
-        for server in servers:
-            server.close()
-    learner.collect()
+    outlets = Outlets(make_sinks(config, directory.path, "learner"))
+    tap = JournalTap(outlets, directory, config.practice.agents)
+    with closing(outlets):
+        learner, servers = make_learners(config, directory, address(config), tap)
+        on_stop(learner.request_stop, options.supervised)
+        try:
+            print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)
+            complete = learner.run()
+        finally:
+            for server in servers:
+                server.close()
+        learner.collect()
     done = f"{learner.run_steps} environment steps, {learner.updates} updates; saved in {directory.path}."
     print(f"Complete: {done}" if complete else f"Stopped at {done}")
     return 0 if complete else INTERRUPTED

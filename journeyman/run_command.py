@@ -62,7 +62,8 @@ def _composed(*words: str) -> dict[str, Any]:
 
 
 def _without_seed(config: RunConfig) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.to_builtins(config).items() if key != "seed"}
+    """Nor where figures go, which is each machine's own."""
+    return {key: value for key, value in msgspec.to_builtins(config).items() if key not in ("seed", "sink")}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ _NOT_COMPARED = (
     "seed",
     "transport.",
     "recording.",
+    "sink.",
     "actor.name",
     "learner.keep_checkpoints",
     "evaluation.video_episodes",

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -266,14 +266,24 @@ def make_sampler(
 
 
 def make_learners(
-    config: RunConfig, run: RunDirectory, address: str
+    config: RunConfig,
+    run: RunDirectory,
+    address: str,
+    listener: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> tuple[Learner | LearnerTeam, list[LearnerServer]]:
-    """The learner with its replay rebuilt from the log, or one for each agent; and the servers that they listen on."""
+    """The learner with its replay rebuilt from the log, or one for each agent; and the servers that they listen on.
+
+    Args:
+        config: Of the run.
+        run: Where it is.
+        address: Of the first agent's learner.
+        listener: Of the run's journal, see `agent.journal.Journal`.
+    """
     torch.set_num_threads(config.learner.threads)
     # On x86 CPUs this routes float32 products to oneDNN at float32 accuracy, up to 2.5 times as fast.
     torch.set_float32_matmul_precision("medium")
     env = make_env(config, run=run)
-    journal, changed = Journal(run.journal), threading.Condition()
+    journal, changed = Journal(run.journal, listener), threading.Condition()
     learners = [
         _make_learner(config, run, env, name, agent_address(address, index), journal, changed)
         for index, name in enumerate(config.practice.agents)
