@@ -6,7 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agent.transport.curve import create_keys
@@ -39,9 +39,12 @@ class Stack:
         privileged: Whether network and disks are real ones, see `bench.fault_ground`.
         ros: Whether there are a ROS 2 actor, a twin and a controller.
         seed: Of the run.
+        overrides: Further ones of the learner.
     """
 
-    def __init__(self, folder: Path, privileged: bool, ros: bool, seed: int) -> None:
+    def __init__(
+        self, folder: Path, privileged: bool, ros: bool, seed: int, overrides: Sequence[str] = ()
+    ) -> None:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
         self.disks: dict[str, Disk] = {}
@@ -56,7 +59,7 @@ class Stack:
             self.close()
             raise
         common = [f"seed={seed}", *(self._keys(folder / "keys") if self.network.needs_keys else [])]
-        learner = [*_LEARNING, *common, f"transport.address={self.network.learner_address}"]
+        learner = [*_LEARNING, *overrides, *common, f"transport.address={self.network.learner_address}"]
         actor = [*_LEARNING, *_ACTING, *common, f"transport.address={self.network.actor_address}"]
         self.commands = {
             "learner": ["journeyman", "learner", *learner],
@@ -106,6 +109,10 @@ class Stack:
         for name, process in self._processes.items():
             if (code := process.poll()) is not None:
                 yield name, code
+
+    def pids(self) -> dict[str, int]:
+        """Processes that run."""
+        return {name: process.pid for name, process in self._processes.items() if process.poll() is None}
 
     def send(self, name: str, number: int) -> None:
         """Send a signal."""
