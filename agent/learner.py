@@ -374,9 +374,9 @@ class Learner:
             self._write_checkpoint()
         except OSError as error:
             raise StorageError(
-                f"What was learned after {self._gradient_steps} updates cannot be saved ({reason_of(error)}): make room "
-                "on the disk, and go on with the run; it resumes from its newest checkpoint, and nothing that the robot "
-                "did is lost."
+                f"What was learned after {self._gradient_steps} updates cannot be saved ({reason_of(error)}): make "
+                "room on the disk, and go on with the run; it resumes from its newest checkpoint, and nothing that the "
+                "robot did is lost."
             ) from error
 
     def _save_if_possible(self) -> None:

@@ -183,6 +183,13 @@ class RecordLog:
             if frame.kind is FrameKind.REPORT:
                 yield frame.payload
 
+    def clear(self) -> None:
+        """Forget all frames. Nobody may be reading."""
+        os.ftruncate(self._fd, self.start)
+        self.cursors.clear()
+        self.record_count, self.first_sequence, self.end = 0, None, self.start
+        self._is_torn = False
+
     def sync(self) -> None:
         """Make everything appended so far survive a loss of power."""
         os.fsync(self._fd)

@@ -116,7 +116,7 @@ class Disk:
         megabytes: Its size then.
     """
 
-    def __init__(self, folder: Path, privileged: bool, megabytes: int = 256) -> None:
+    def __init__(self, folder: Path, privileged: bool, megabytes: int = 512) -> None:
         self.folder = folder
         self._mounted = False
         self._ballast = folder / "ballast"

@@ -223,11 +223,23 @@ class TransportConfig(Config):
             tcp://127.0.0.1:5488 for `learner` and `actor`.
         keys: Folder with CURVE keys, made by `journeyman keys`; needed for every address that is not loopback.
         limits: What the learner takes from its actors at most.
+        spool_gb: How much an actor may keep on disk for a learner that does not take it; then it parks the robot.
+        spare_disk_gb: How much it leaves free on that disk; below that it parks the robot, too.
     """
 
     address: str = "auto"
     keys: str | None = None
     limits: Limits = Limits()
+    spool_gb: float = 8.0
+    spare_disk_gb: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 0.05 <= self.spool_gb <= 1e6 or not 0 <= self.spare_disk_gb <= 1e6:
+            raise ValueError(
+                f"transport.spool_gb {self.spool_gb} must be at least 0.05 and spare_disk_gb {self.spare_disk_gb} must "
+                "not be negative; both at most a million"
+            )
 
 
 class FinalEvaluationConfig(Config):

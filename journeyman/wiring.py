@@ -34,6 +34,7 @@ from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import decode_report
 from agent.transport.server import LearnerServer
+from agent.transport.spool import SpoolLimits
 from agent.turns import Observer
 from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
@@ -391,8 +392,15 @@ def make_actor(
 
 
 def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path, address: str) -> Agent:
+    transport = config.transport
     client = ActorClient(
-        address, config.actor.name, spec, task_description(config, name), spool, keys=_client_keys(config)
+        address,
+        config.actor.name,
+        spec,
+        task_description(config, name),
+        spool,
+        keys=_client_keys(config),
+        limits=SpoolLimits(int(transport.spool_gb * 1e9), int(transport.spare_disk_gb * 1e9)),
     )
     # A restarted actor must not explore with the same noise again, nor one agent with another's.
     entropy = np.random.SeedSequence(

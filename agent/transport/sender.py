@@ -12,6 +12,7 @@ import zmq
 
 from agent.config import InputError
 from agent.record_log import FrameKind
+from agent.storage import is_storage_error
 from agent.transport.curve import ClientKeys, secure_client
 from agent.transport.messages import (
     MAX_WEIGHTS_BYTES,
@@ -65,6 +66,7 @@ class Told:
         refusal: Why it does not.
         stop_reason: Why it asked us to end.
         heard_s: When it was last heard, on the monotonic clock; at first, when we began to listen.
+        served_s: When it was last heard while it took our items.
         error: What ended the sender thread.
     """
 
@@ -79,6 +81,7 @@ class Told:
     refusal: str | None = None
     stop_reason: str | None = None
     heard_s: float = field(default_factory=time.monotonic)
+    served_s: float = field(default_factory=time.monotonic)
     error: BaseException | None = None
 
     def update(self, **values: object) -> None:
@@ -192,8 +195,7 @@ class Sender:
             self._keep_contact(time.monotonic())
             if self._told.welcomed:
                 self._send_batches()
-            self._spool.discard_acknowledged()
-            self._spool.rotate_if_full()
+            self._spool.tend()
 
     def _receive(self) -> None:
         while True:
@@ -202,6 +204,8 @@ class Sender:
             except zmq.Again:
                 return
             self._told.heard_s = time.monotonic()
+            if self._told.welcomed:
+                self._told.served_s = self._told.heard_s
             try:
                 self._handle(*decode_from_learner(frames))
             except MalformedMessageError as error:
@@ -244,10 +248,14 @@ class Sender:
         # No one may see the numbers of one stream beside the acknowledgements of another.
         with self._told.changed:
             new_stream = self._enter_run(welcome.run_id)
+            if new_stream is None:
+                self._hello_due_s = time.monotonic() + _HELLO_EVERY_S
+                return
             self._rewind(0 if new_stream else welcome.next_sequence)
             self._spool.acknowledge(self._sent)
             self._told.update(
                 welcomed=not new_stream,
+                served_s=self._told.heard_s,
                 refusal=None,
                 acknowledged=self._sent,
                 environment_steps=welcome.environment_steps,
@@ -260,13 +268,20 @@ class Sender:
             return
         self._send(WeightsRequest(self._weights_version))
 
-    def _enter_run(self, run_id: bytes) -> bool:
-        """Whether the welcome was for a stream of another run, and the learner has yet to hear of a new one."""
+    def _enter_run(self, run_id: bytes) -> bool | None:
+        """Whether the welcome was for a stream of another run, and the learner has yet to hear of a new one.
+
+        None if the disk does not take which run it is: nothing can be sent yet.
+        """
         try:
             return self._spool.enter_run(run_id)
         except InputError:
             self._send(Goodbye())
             raise
+        except OSError as error:
+            if not is_storage_error(error):
+                raise
+            return None
 
     def _acknowledge(self, message: Acknowledge) -> None:
         if (

@@ -69,7 +69,8 @@ class LearnerServer:
 
     An item is acknowledged after it is in `record_log`, and recognised by its number when it comes again;
     so a `kill -9` of either side loses nothing and doubles nothing in the log. While the disk takes nothing,
-    nothing is acknowledged, and actors send it again later. Whatever strangers send is dropped, counted and logged. All methods may be called from any thread.
+    nothing is acknowledged, and actors send it again later. Whatever strangers send is dropped, counted and
+    logged. All methods may be called from any thread.
 
     Attributes:
         address: Where actors connect; names the port that was chosen if `*` was asked for.

@@ -3,11 +3,18 @@
 A folder with a file `stream` (the `Ledger`, locked by its owner) and segments `<n>.log`. Segments that the
 learner has wholly stored are deleted. An actor that restarts with the same folder goes on numbering where its
 predecessor was killed. All items belong to one run; the next run begins a new stream.
+
+Durability: an item is with the operating system when it was appended, so it survives `kill -9`. It is not forced to
+disk, which takes longer than a control period may: a loss of power can take the newest seconds. Where the disk takes
+nothing the items wait in memory, and where there is no room (`Spool.no_room`) whoever makes items should cease.
 """
 
+import logging
+import os
 import threading
 from bisect import bisect_left
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +22,41 @@ import numpy as np
 
 from agent.config import InputError
 from agent.record_log import Frame, FrameKind, RecordLog
+from agent.storage import is_storage_error, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
 
-_SEGMENT_BYTES = 16 << 20
+log = logging.getLogger(__name__)
+
+_SEGMENTS = 128  # At most, about; each is an open file.
+_LEAST_SEGMENT_BYTES, _MOST_SEGMENT_BYTES = 1 << 20, 64 << 20
+_ENOUGH = (
+    0.9  # Of a limit: so much must be free again, or whoever waits for room would begin and cease in turn.
+)
+
+
+class SpoolLimits(NamedTuple):
+    """How much an actor may keep for a learner that does not take it.
+
+    Attributes:
+        spool_bytes: Of the spool.
+        spare_bytes: What is left free on its disk.
+    """
+
+    spool_bytes: int = 8 << 30
+    spare_bytes: int = 200 << 20
+
+
+DEFAULT_LIMITS = SpoolLimits()
+
+
+class _Item(NamedTuple):
+    """Numbered, and yet to be written."""
+
+    kind: FrameKind
+    payload: bytes
+    count: int
 
 
 class Batch(NamedTuple):
@@ -43,29 +80,44 @@ class Spool:
 
     Attributes:
         next_sequence: Number of the next item.
+        no_room: Why no more items should be made now, in a sentence; None while there is room. What is appended all the
+            same is not lost.
         dropped_bytes: What a predecessor killed in the middle of a write left, cut off.
     """
 
     def __init__(
-        self, directory: Path, dtype: np.dtype[np.void], segment_bytes: int = _SEGMENT_BYTES
+        self,
+        directory: Path,
+        dtype: np.dtype[np.void],
+        segment_bytes: int | None = None,
+        limits: SpoolLimits = DEFAULT_LIMITS,
     ) -> None:
         """Open the spool in `directory`, or begin one.
 
+        Args:
+            directory: Belongs to it alone.
+            dtype: Layout of a record.
+            segment_bytes: When the next file is begun; None takes what fits the limits.
+            limits: How much may be kept.
+
         Raises:
-            InputError: Another process uses it, its transitions are of another layout, or it is damaged.
+            InputError: Another process uses it, its transitions are of another layout, it is damaged, or the disk takes
+                nothing.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._segment_bytes = segment_bytes
+        fitting = min(max(limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
+        self._segment_bytes = fitting if segment_bytes is None else segment_bytes
+        self._limits = limits
         self._lock = threading.Lock()
-        self._ledger = Ledger(directory / "stream")
+        self._waiting: deque[_Item] = deque()
+        self._failure: str | None = None
+        self.no_room: str | None = None
         try:
-            self._segments = self._open_segments(dtype)
-            self._report_numbers: list[int] = []
-            self.next_sequence = self._follow_numbers()
-        except BaseException:
-            self._ledger.close()
-            raise
+            self._open(dtype)
+        except OSError as error:
+            raise InputError(
+                f"The spool {directory} cannot be written ({reason_of(error)}); make room there, or use another disk."
+            ) from None
         # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
         self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
@@ -73,6 +125,17 @@ class Spool:
         self._reading = self._segments[0]
         self._offset = self._reading.start
         self._position = self.oldest_sequence
+
+    def _open(self, dtype: np.dtype[np.void]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._ledger = Ledger(self._directory / "stream")
+        try:
+            self._segments = self._open_segments(dtype)
+            self._report_numbers: list[int] = []
+            self.next_sequence = self._written = self._follow_numbers()
+        except BaseException:
+            self._ledger.close()
+            raise
 
     @property
     def stream(self) -> bytes:
@@ -86,9 +149,9 @@ class Spool:
 
     @property
     def oldest_sequence(self) -> int:
-        """Number of the first item still here; `next_sequence` if there is none."""
+        """Number of the first item that is on disk; of the next one if there is none."""
         first = self._segments[0].first_sequence
-        return self.next_sequence if first is None else first
+        return self._written if first is None else first
 
     def enter_run(self, run_id: bytes) -> bool:
         """What is handed over from now on is for this run; return whether a new stream began for it.
@@ -116,7 +179,10 @@ class Spool:
             return True
 
     def append(self, records: Records) -> None:
-        """Number records and write them to disk; those of one call stay in order. Costs one `write()`."""
+        """Number records and write them to disk; those of one call stay in order. Costs one `write()`.
+
+        Those that the disk does not take wait in memory for `tend`.
+        """
         dtype = self._segments[-1].dtype
         if records.dtype is not dtype and records.dtype != dtype:
             raise ValueError(f"This actor's records are {dtype}, not {records.dtype}.")
@@ -131,10 +197,67 @@ class Spool:
 
     def _write(self, kind: FrameKind, payload: bytes, count: int) -> None:
         with self._lock:
-            self._segments[-1].append_raw(kind, payload, count, self.stream, self.next_sequence)
             if kind is FrameKind.REPORT:
                 self._report_numbers.append(self.next_sequence)
             self.next_sequence += count
+            self._waiting.append(_Item(kind, payload, count))
+            try:
+                self._write_waiting()
+            except OSError as error:
+                self._note(error)
+                self.no_room = self._why_no_room()
+
+    def _write_waiting(self) -> None:
+        """Write what waits, in order. With the lock."""
+        while self._waiting:
+            item = self._waiting[0]
+            self._segments[-1].append_raw(item.kind, item.payload, item.count, self.stream, self._written)
+            self._written += item.count
+            self._waiting.popleft()
+
+    def tend(self) -> None:
+        """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
+        try:
+            self.discard_acknowledged()
+            self.rotate_if_full()
+            with self._lock:
+                if self._waiting:
+                    self._give_up_stored()
+                self._write_waiting()
+            self._failure = None
+        except OSError as error:
+            self._note(error)
+        self.no_room = self._why_no_room()
+
+    def _give_up_stored(self) -> None:
+        """Where the disk is full, do not keep even the last items that the learner has. With the lock."""
+        last = self._segments[-1]
+        if self.acknowledged < self._written or (len(self._segments) == 1 and last.first_sequence is None):
+            return
+        self._ledger.sync()  # Nothing else tells the number of the next item then.
+        for segment in self._segments[:-1]:
+            segment.path.unlink(missing_ok=True)
+            segment.close()
+        self._segments = [last]
+        last.clear()
+        self._begin_at(last, last.start, self._written)
+
+    def _note(self, error: OSError) -> None:
+        if not is_storage_error(error):
+            raise error
+        self._failure = reason_of(error)
+
+    def _why_no_room(self) -> str | None:
+        enough = 1.0 if self.no_room is None else _ENOUGH
+        if self._failure is not None:
+            return f"Transitions cannot be written to {self._directory} ({self._failure})."
+        if sum(segment.end for segment in self._segments) > self._limits.spool_bytes * enough:
+            most = self._limits.spool_bytes / 1e9
+            return f"The learner has yet to take {most:.3g} GB from {self._directory}, and no more may wait there."
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < self._limits.spare_bytes / enough:
+            return f"Less than {self._limits.spare_bytes / 1e6:.3g} MB are free on the disk of {self._directory}."
+        return None
 
     def records_from(self, sequence: int) -> int:
         """How many records (reports not counted) are numbered `sequence` or higher."""
@@ -144,7 +267,7 @@ class Spool:
 
     def next_batch(self, sequence: int) -> Batch | None:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
-        if sequence >= self.next_sequence:
+        if sequence >= self._written:
             return None
         if sequence != self._position:
             self._seek(sequence)
@@ -166,10 +289,10 @@ class Spool:
             if following is None or following > self.acknowledged:
                 break
             done = self._segments[0]
+            done.path.unlink(missing_ok=True)
             self._segments = self._segments[1:]
             if self._reading is done:
                 self._begin_at(self._segments[0], self._segments[0].start, following)
-            done.path.unlink()
             done.close()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
@@ -184,7 +307,12 @@ class Spool:
             self._segments = [*self._segments, fresh]
 
     def close(self) -> None:
-        """Release the folder; idempotent."""
+        """Release the folder; idempotent. What the disk does not take even now is lost, and told."""
+        with self._lock, suppress(OSError):
+            self._write_waiting()
+        if lost := sum(item.count for item in self._waiting):
+            log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
+        self._waiting.clear()
         for segment in self._segments:
             segment.close()
         self._ledger.close()
@@ -202,10 +330,11 @@ class Spool:
         done, fresh = self._segments, self._new_segment()
         self._segments = [*done, fresh]
         for segment in done:
-            segment.path.unlink()
+            segment.path.unlink(missing_ok=True)  # A failing disk may have taken some of it already.
             segment.close()
         self._ledger.begin_stream(run_id)
-        self._segments, self._report_numbers, self.next_sequence = [fresh], [], 0
+        self._segments, self._report_numbers = [fresh], []
+        self.next_sequence = self._written = 0
         self._begin_at(fresh, fresh.start, 0)
 
     def _follow_numbers(self) -> int:

@@ -1,3 +1,6 @@
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +9,7 @@ from hypothesis import strategies as st
 from agent.config import InputError
 from agent.record_log import FrameKind
 from agent.transport.messages import BATCH_BYTES, decode_report
-from agent.transport.spool import Spool
+from agent.transport.spool import Spool, SpoolLimits
 
 DTYPE = np.dtype([("step", np.int64)])
 
@@ -247,3 +250,111 @@ def test_a_damaged_identity_is_noticed(tmp_path):
     (tmp_path / "stream").write_bytes(b"short")
     with pytest.raises(InputError, match="does not hold the identity"):
         Spool(tmp_path, DTYPE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6), st.booleans(), st.booleans()), max_size=12),
+    st.booleans(),
+)
+def test_what_a_failing_disk_does_not_take_keeps_its_number_and_is_written_later(
+    tmp_path_factory, faulty_disk, hand_overs, lasting
+):
+    directory = tmp_path_factory.mktemp("spool")
+    spool = Spool(directory, DTYPE, segment_bytes=200)
+    made = 0
+    for count, at, is_report, tends in hand_overs:
+        with faulty_disk.failing(at, lasting=lasting):
+            if is_report:
+                spool.append_report({"number": made})
+                made += 1
+            else:
+                spool.append(rows(made, count))
+                made += count
+            if tends:
+                spool.tend()
+        assert spool.next_sequence == made
+        if numbers(spool, 0) != list(range(made)):
+            assert "Transitions cannot be written" in spool.no_room
+    spool.tend()
+    assert spool.no_room is None
+    assert numbers(spool, 0) == list(range(made))
+    spool.acknowledge(made)
+    with faulty_disk.failing(0, lasting=lasting):
+        spool.append(rows(made, 1))
+    spool.tend()  # All before it are the learner's; they make room.
+    assert numbers(spool, made) == [made]
+    made += 1
+    spool.acknowledge(made)
+    spool.close()
+    spool = Spool(directory, DTYPE, segment_bytes=200)
+    assert (spool.next_sequence, spool.acknowledged) == (made, made)
+    assert numbers(spool, spool.oldest_sequence) == list(range(spool.oldest_sequence, made))
+    spool.close()
+
+
+def test_a_full_spool_says_so_and_has_room_when_the_learner_took_enough(tmp_path):
+    spool = Spool(tmp_path, DTYPE, segment_bytes=1000, limits=SpoolLimits(10_000, 0))
+    made = 0
+    while spool.no_room is None:
+        spool.append(rows(made, 10))
+        spool.tend()
+        made += 10
+        assert made < 2000
+    said = f"The learner has yet to take 1e-05 GB from {tmp_path}, and no more may wait there."
+    assert spool.no_room == said
+    spool.append(rows(made, 10))  # What is handed over all the same is kept.
+    made += 10
+    taken = 0
+    while spool.no_room is not None:
+        taken += 10
+        spool.acknowledge(taken)
+        spool.tend()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 9000
+    assert numbers(spool, taken) == list(range(taken, made))
+    spool.close()
+
+
+def test_the_last_of_a_disk_is_left_free(tmp_path, monkeypatch):
+    disk = SimpleNamespace(f_bavail=1000, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    spool = Spool(tmp_path, DTYPE, limits=SpoolLimits(10**9, 1000))
+    # What was full has room again only a tenth further.
+    for free, has_room in (
+        (1000, True),
+        (999, False),
+        (1000, False),
+        (1111, False),
+        (1112, True),
+        (1000, True),
+    ):
+        disk.f_bavail = free
+        spool.tend()
+        assert (spool.no_room is None) == has_room
+    spool.close()
+
+
+def test_what_can_never_be_written_is_told_when_the_spool_is_closed(tmp_path, faulty_disk, caplog):
+    spool = Spool(tmp_path, DTYPE)
+    with faulty_disk.failing(0, lasting=True):
+        spool.append(rows(0, 3))
+        spool.close()
+    assert f"3 items are lost: they could not be written to {tmp_path}." in caplog.messages
+    Spool(tmp_path, DTYPE).close()
+
+
+def test_a_spool_on_a_full_disk_is_refused_and_can_be_begun_when_there_is_room(tmp_path, faulty_disk):
+    at = 0
+    while True:
+        with faulty_disk.failing(at):
+            try:
+                Spool(tmp_path / str(at), DTYPE).close()
+            except InputError as error:
+                assert "cannot be written (No space left on device); make room there" in str(error)  # noqa: PT017
+        if at >= faulty_disk.calls:
+            break
+        spool = Spool(tmp_path / str(at), DTYPE)
+        spool.append(rows(0, 2))
+        assert numbers(spool, 0) == [0, 1]
+        spool.close()
+        at += 1
+    assert at > 4
