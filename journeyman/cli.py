@@ -77,8 +77,9 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         parser.add_argument("words", nargs="*", help="a path and key=value")
         return
     if verb == "keys":
-        actions = ("generate", "show", "authorise", "revoke", "list")
-        parser.add_argument("action", choices=actions, help="what to do")
+        parser.add_argument(
+            "action", choices=("generate", "show", "authorise", "revoke", "list"), help="what to do"
+        )
         parser.add_argument(
             "words", nargs="*", metavar="WORD", help="NAME, or NAME and KEY, and folder=DIR (default: keys)"
         )
