@@ -85,9 +85,13 @@ class Prefetcher:
 
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken; a batch under way is discarded."""
+        self.discard()
+        self._sampler.set_random_state(state)
+
+    def discard(self) -> None:
+        """Forget the batch under way, and draw others."""
         self._wait()
         self._pending = None
-        self._sampler.set_random_state(state)
 
     def close(self) -> None:
         """End the thread. A batch under way is discarded, as if it had not been begun."""

@@ -9,15 +9,13 @@ from agent.journal import Journal
 from agent.learner import Learner
 from agent.storage import StorageError
 
-_MOST_RESTARTS = 3
-
 
 class LearnerTeam:
     """Gives each of its learners the next block of updates in turn: none can starve another.
 
-    A learner that fails (its learning diverged, its batches cannot be drawn) goes back to its newest checkpoint, as it
-    would in a new process. One that has none, or fails again and again, rests: its agent acts by the last weights
-    that worked, what arrives for it is stored, and the others go on.
+    A learner that fails (its learning diverged, its batches cannot be drawn) goes back to its newest good checkpoint,
+    see `Learner.roll_back`. One that fails again and again rests: its agent acts by the last weights that worked, what
+    arrives for it is stored, and the others go on.
 
     Args:
         learners: Each with a name of its own; at least one.
@@ -30,7 +28,6 @@ class LearnerTeam:
         self._changed = changed
         self._journal = journal
         self._stop = threading.Event()
-        self._failures = dict.fromkeys((learner.name for learner in learners), 0)
         self.resting: dict[str, str] = {}
         """Agents that do not learn any more, and why."""
         for learner in self._learners:
@@ -106,10 +103,10 @@ class LearnerTeam:
 
     def _step_back(self, learner: Learner, reason: str) -> None:
         name = learner.name
-        self._failures[name] += 1
-        outcome = f"Agent {name} failed: {reason}"
-        if self._failures[name] <= _MOST_RESTARTS and learner.resume():
-            outcome += f" It goes on from its newest checkpoint, of {learner.updates:,} updates."
+        outcome = f"Agent {name} failed: {reason}."
+        where = learner.roll_back(outcome)
+        if where is not None:
+            outcome += f" It goes on from {where}."
         else:
             self.resting[name] = reason
             outcome += " It rests, and acts by the last weights that worked; the others go on."

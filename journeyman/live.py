@@ -64,8 +64,8 @@ class LiveView:
         for entry in self._take_in():
             if entry["kind"] == "evaluation":
                 self.message(_evaluation_line(entry))
-            elif entry["kind"] == "agent_failed":
-                self.message(entry["message"])
+            elif entry["kind"] == "agent_failed" or (entry["kind"] == "rollback" and "agent" not in entry):
+                self.message(entry["message"])  # A team says of its agents what became of them.
             elif entry["kind"] == "fault":
                 self.message(f"{entry['actor']} waits: {entry['message']}")
             elif entry["kind"] == "state":

@@ -17,7 +17,7 @@ from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.spool import Spool
-from journeyman import baseline, interventions, practice_report, reward_watch, spot_checks
+from journeyman import baseline, interventions, practice_report, protection, reward_watch, spot_checks
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -54,6 +54,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     lines = [
         *(f"{describe(evaluation, name)}." for name, evaluation in evaluations.items()),
         *([baseline.describe(cloned)] if cloned else []),
+        *filter(None, [protection.describe(summary["protection"])]),
         *(
             tell(summary[key])
             for key, tell in (
@@ -135,6 +136,7 @@ def _summary(
         "interventions": interventions.summarise(episodes),
         "practice": _practice(config, journal, episodes),
         "reward_watch": reward_watch.watch(episodes),
+        "protection": protection.summarise(journal),
     }
 
 
