@@ -526,7 +526,7 @@ class Learner:
         self._watch.calm()
         self._metrics = {}
         self._saved_at = self.environment_steps  # The next checkpoint is not due before it has something new.
-        self._reported = (time.monotonic(), self._gradient_steps)
+        self._reported = (time.monotonic(), self._gradient_steps, self.run_steps)
 
     def _newest_good(self) -> tuple[Path, Tensors, dict[str, Any]] | None:
         """The newest checkpoint in which everything is finite; older versions may have left others."""
