@@ -3,6 +3,8 @@
 import errno
 import json
 import threading
+from contextlib import suppress
+from itertools import count
 
 import gymnasium
 import numpy as np
@@ -637,6 +639,27 @@ def test_a_run_whose_checkpoints_a_disk_does_not_take_goes_on_and_saves_when_it_
     told = [message for message in caplog.messages if "checkpoint" in message]
     assert len(told) == 2
     assert told[0].startswith("A checkpoint cannot be written (No space left on device). Those before")
+
+
+def test_a_checkpoint_interrupted_anywhere_loses_nothing_of_the_replay_and_no_step(tmp_path, faulty_disk):
+    """Killed at every call that changes what is on disk: all transitions are there, and all counters."""
+    for at in count(0, 3):
+        folder = tmp_path / str(at)
+        fill_log(folder, 40)
+        rig = Rig(folder, max_environment_steps=40)
+        rig.run()
+        rig = Rig(folder, max_environment_steps=40)
+        with faulty_disk.failing(at, KeyboardInterrupt(), lasting=True), suppress(KeyboardInterrupt):
+            rig.learner.end()
+        rig.close()
+        rig = Rig(folder, max_environment_steps=40)
+        assert rig.learner.environment_steps == 40
+        assert rig.learner.updates == rig.algorithm.updates == 60
+        rig.close()
+        assert len(rig.stored()) == 40
+        if at >= faulty_disk.calls:
+            break
+    assert at > 12
 
 
 def test_the_end_of_a_run_that_cannot_be_saved_is_an_error_in_one_sentence(tmp_path, monkeypatch):
