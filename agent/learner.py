@@ -22,7 +22,7 @@ from agent.weights import encode_weights
 _REPORT_EVERY_S = 1.0
 _SAVE_AGAIN_AFTER_S = 30.0
 _MOST_PER_OWN_STEP = 2
-_REWARD = "reward_learner."  # Begins the names of its tensors in a checkpoint.
+_REWARD, _SAMPLER = "reward_learner.", "sampler."  # Begin the names of their tensors in a checkpoint.
 
 
 class LearnerConfig(Config):
@@ -178,7 +178,9 @@ class Learner:
         learner = self._reward_learner
         if learner is not None:
             learner.load_state_dict(below(_REWARD, tensors))
-        self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
+        others = (_REWARD, _SAMPLER)
+        self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(others)})
+        self._sampler.load_state_dict(below(_SAMPLER, tensors))
         self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
@@ -403,6 +405,7 @@ class Learner:
         algorithm, state = self._algorithm, self._algorithm.state_dict()
         if self._reward_learner is not None:
             state |= above(_REWARD, self._reward_learner.state_dict())
+        state |= above(_SAMPLER, self._sampler.state_dict())
         self._checkpoints.save(self.environment_steps, state, algorithm.policy_weights(), values)
         self._saved_at = self.environment_steps
 

@@ -20,9 +20,11 @@ from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner, LearnerConfig
 from agent.prefetch import Prefetcher
+from agent.reading import read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
+from agent.sampling import SamplingConfig, draw_as
 from agent.storage import StorageError
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
@@ -177,7 +179,8 @@ class Rig:
         recorded = np.zeros(10 * isinstance(self.algorithm, WarmStarting), SPEC.dtype)
         recorded["provenance"] = Provenance.DEMONSTRATION
         self.demonstrations = Demonstrations(SPEC, recorded, 1000, 1)
-        self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
+        read = draw_as(self.config.sampling, self.replay, self.demonstrations, recorded, read_steps, 120)
+        self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"), read)
         for records in self.log.records():
             self.sampler.append(records)
         self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, run_id=RUN, record_log=self.log)
@@ -578,6 +581,37 @@ def test_a_resumed_learner_goes_on_bit_for_bit_though_a_batch_was_drawn_ahead(
     if make_algorithm is CountingAlgorithm:
         again = rest.algorithm.seen
         assert torch.equal(torch.stack(again), torch.stack(whole.algorithm.seen[-len(again) :]))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_priorities_resume_bit_for_bit(tmp_path, killed):
+    """Those of interventions, too. A killed learner makes the updates since its checkpoint again."""
+    sampling = {"sampling": SamplingConfig(kind="prioritised"), "checkpoint_every": 1}
+    results = []
+    for name, interrupted in (("whole", False), ("parts", True)):
+        fill_log(tmp_path / name)
+        rig = Rig(tmp_path / name, algorithm=small_sac(), **sampling)
+        if interrupted:
+            update, blocks = rig.algorithm.update, []
+
+            def stopped(batch, rig=rig, update=update, blocks=blocks):
+                blocks.append(batch)
+                if len(blocks) == 37:
+                    rig.learner.request_stop()
+                    if killed:
+                        raise KeyboardInterrupt
+                return update(batch)
+
+            rig.algorithm.update = stopped
+            with suppress(KeyboardInterrupt):
+                rig.run()
+            rig = Rig(tmp_path / name, algorithm=small_sac(), **sampling)
+            assert 0 < rig.learner.updates <= 2 * 37
+        rig.run()
+        results.append(rig.algorithm.state_dict() | rig.sampler.state_dict())
+    assert results[0].keys() == results[1].keys()
+    assert {"online.priorities", "demonstrations.priorities"} <= results[0].keys()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 def test_an_error_of_the_thread_that_samples_ahead_ends_the_learner(tmp_path):
