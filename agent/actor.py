@@ -224,7 +224,10 @@ class Actor:
         finally:
             self._turns.park(ActorState.STOPPED, "")
             self._observer.on_event("The actor ends; the robot is parked.")
-        self._client.flush(timeout_s=10.0)
+        if (
+            self._client.refusal is None
+        ):  # Who is not taken need not wait: the next process of its spool sends it.
+            self._client.flush(timeout_s=10.0)
 
     def _wait_for_policy(self) -> None:
         """No step before the first weights: a late joiner must not act on random ones."""

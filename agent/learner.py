@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _REPORT_EVERY_S = 1.0
 _SAVE_AGAIN_AFTER_S = 30.0
 _MOST_PER_OWN_STEP = 2
-_REWARD = "reward_learner."  # Begins the names of its tensors in a checkpoint.
+_REWARD, _SAMPLER = "reward_learner.", "sampler."  # Begin the names of their tensors in a checkpoint.
 
 
 class LearnerConfig(Config):
@@ -192,6 +192,7 @@ class Learner:
         _, tensors, values = newest
         self._restore(tensors, values)
         self._resumed = True
+        self._sampler.load_state_dict(below(_SAMPLER, tensors))
         self._sampler.set_random_state(values["sampler_random_state"])
         self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._gradient_steps, self.run_steps)
@@ -500,7 +501,7 @@ class Learner:
         state = self._algorithm.state_dict()
         if self._reward_learner is not None:
             state |= above(_REWARD, self._reward_learner.state_dict())
-        return state
+        return state | above(_SAMPLER, self._sampler.state_dict())
 
     def _counters(self) -> dict[str, Any]:
         return {
@@ -512,10 +513,11 @@ class Learner:
         }
 
     def _restore(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """The inverse of `_state` and `_counters`, but for the random state of the sampling."""
+        """The inverse of `_state` and `_counters`, but for the sampling: a learner that goes back draws other batches."""
         if self._reward_learner is not None:
             self._reward_learner.load_state_dict(below(_REWARD, tensors))
-        self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
+        others = (_REWARD, _SAMPLER)
+        self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(others)})
         self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
 
     def _forget_since(self) -> None:

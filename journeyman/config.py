@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
+from agent.checkpoint import Which
 from agent.config import Config, InputError
 from agent.learner import LearnerConfig
 from agent.transport.limits import Limits
@@ -250,11 +251,13 @@ class FinalEvaluationConfig(Config):
         video_episodes: How many of them are filmed; 0 needs no graphics library.
         baseline: Whether a clone of the demonstrations is evaluated, too, for comparison. Null does so where that costs
             neither a robot's time nor much of a computer's: simulated, without cameras.
+        checkpoint: Whose policy: of the `newest`, or of the one that is nearest to the `best` evaluation of the run.
     """
 
     episodes: int = 50
     video_episodes: int = 3
     baseline: bool | None = None
+    checkpoint: Which = "newest"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -269,9 +272,9 @@ class RunConfig(Config):
     """Everything a run depends on.
 
     Attributes:
-        init: Folder of a run whose policy, and critics if it has any, this one begins with: its newest checkpoint. The
-            offline phase counts as done, and its demonstrations are this run's unless `demonstrations.folder` names
-            others.
+        init: Folder of a run whose policy, and critics if it has any, this one begins with. The offline phase counts as
+            done, and its demonstrations are this run's unless `demonstrations.folder` names others.
+        init_checkpoint: Which of that run's checkpoints: `newest` or `best`.
     """
 
     task: Task
@@ -285,6 +288,7 @@ class RunConfig(Config):
     sink: dict[str, SinkConfig] = {}
     seed: int = 0
     init: str | None = None
+    init_checkpoint: Which = "newest"
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()
     demonstrations: DemonstrationConfig = DemonstrationConfig()

@@ -13,6 +13,7 @@ from rich.table import Table
 from agent.journal import JournalReader
 from agent.turns import ActorState
 from journeyman.config import RunConfig
+from journeyman.disk_watch import DiskWatch
 from journeyman.help import helped_command
 from journeyman.run_directory import RunDirectory
 
@@ -27,6 +28,7 @@ class LiveView:
         self._config = config
         self._helped = helped_command(directory.path)
         self._reader = JournalReader(directory.journal)
+        self._disk = DiskWatch(directory.path, int(config.transport.spare_disk_gb * 1e9))
         self._console = Console()
         self._recent: deque[bool] = deque(maxlen=_RECENT_EPISODES)
         self._episodes = 0
@@ -61,6 +63,8 @@ class LiveView:
 
     def refresh(self) -> None:
         """Take in what is new and draw it."""
+        if (news := self._disk.news()) is not None:
+            self.message(news)
         for entry in self._take_in():
             if entry["kind"] == "evaluation":
                 self.message(_evaluation_line(entry))

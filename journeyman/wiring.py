@@ -32,7 +32,7 @@ from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
-from agent.transport.messages import decode_report
+from agent.transport.messages import Report, decode_report
 from agent.transport.server import LearnerServer
 from agent.transport.spool import SpoolLimits
 from agent.turns import Observer
@@ -315,7 +315,7 @@ def _make_learner(
     sampler = make_sampler(
         config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
     )
-    _catch_up(journal, run, log, name)
+    caught_up = _catch_up(journal, run, log, name)
     keys = _server_keys(config)
     server = LearnerServer(
         address,
@@ -331,6 +331,8 @@ def _make_learner(
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
     learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    for report in caught_up:
+        learner.note_evaluation(report)
     if not learner.resume() and (initial := initial_checkpoint(config, name)) is not None:
         learner.begin_from(initial)
     return learner
@@ -439,14 +441,16 @@ def task_description(config: RunConfig, agent: str = "") -> dict[str, str]:
     return flat
 
 
-def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> None:
-    """Write the reports that a killed learner had stored but not yet written down."""
+def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> list[Report]:
+    """Write the reports that a killed learner had stored but not yet written down, and return them."""
     label = {"agent": agent} if agent else {}
     kinds = (*REPORT_KINDS, OTHER_REPORT)
     entries = JournalReader(run.journal).new()
     written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
-    for encoded in list(log.reports())[written:]:
-        journal.write_report({**decode_report(encoded), **label})
+    reports = [decode_report(encoded) for encoded in list(log.reports())[written:]]
+    for report in reports:
+        journal.write_report({**report, **label})
+    return reports
 
 
 def _server_keys(config: RunConfig) -> ServerKeys | None:

@@ -35,6 +35,7 @@ class Ledger:
             InputError: Another process uses it, or it is damaged.
         """
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self.stream, self.acknowledged, self.run_id = b"", 0, b""
         self._is_behind = False  # What is on disk, behind `acknowledged`.
         try:
             lock(self._fd, path)

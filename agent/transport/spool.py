@@ -56,7 +56,7 @@ class _Item(NamedTuple):
 
     kind: FrameKind
     payload: bytes
-    count: int
+    items: int
 
 
 class Batch(NamedTuple):
@@ -211,8 +211,8 @@ class Spool:
         """Write what waits, in order. With the lock."""
         while self._waiting:
             item = self._waiting[0]
-            self._segments[-1].append_raw(item.kind, item.payload, item.count, self.stream, self._written)
-            self._written += item.count
+            self._segments[-1].append_raw(item.kind, item.payload, item.items, self.stream, self._written)
+            self._written += item.items
             self._waiting.popleft()
 
     def tend(self) -> None:
@@ -310,7 +310,7 @@ class Spool:
         """Release the folder; idempotent. What the disk does not take even now is lost, and told."""
         with self._lock, suppress(OSError):
             self._write_waiting()
-        if lost := sum(item.count for item in self._waiting):
+        if lost := sum(item.items for item in self._waiting):
             log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
         self._waiting.clear()
         for segment in self._segments:

@@ -150,12 +150,12 @@ def until(condition, timeout_s=20.0):
 class Rig:
     """An actor on a thread, and a learner's server in the hands of the test: it allows `allowance` steps."""
 
-    def __init__(self, folder, allowance=10**6, lockstep=True, **config):
+    def __init__(self, folder, allowance=10**6, lockstep=True, address=None, **config):
         self.robot = FlakyRobot()
         self.env = SeededEnv(self.robot)
         spec = TransitionSpec.of(self.env.observation_space, self.env.action_space)
         self.server = LearnerServer("tcp://127.0.0.1:*", spec, {})
-        self.client = ActorClient(self.server.address, "actor-0", spec, {}, folder / "spool")
+        self.client = ActorClient(address or self.server.address, "actor-0", spec, {}, folder / "spool")
         self.policy, self.witness, self.error = ConstantPolicy(), Witness(), None
         plain = {"random_steps": 0, "evaluate_every": 0, "fault_retry_s": 0.01}
         self.actor = Actor(
@@ -504,6 +504,20 @@ def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, monkeypatc
         assert rig.robot.calls.count("stop") == 1
     assert rig.witness.states == ["learning", "parked", "learning", "stopped"]
     assert rig.witness.events[1] == "The learner answers again."
+
+
+def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_path):
+    """As by SIGTERM; a peer's hangs in its first call until SIGKILL."""
+    with Rig(tmp_path / "first", allowance=20) as first:
+        first.start().wait_for(ActorState.LEARNING)
+        with Rig(tmp_path / "second", address=first.server.address) as second:
+            second.start()
+            until(lambda: second.client.refusal is not None)
+            assert "Another actor named 'actor-0' is connected" in second.client.refusal
+            assert second.actor.state is ActorState.WAITING_FOR_POLICY
+            second.end()
+            assert (second.robot.sent, second.env.seeds) == ([], [])
+        first.wait_for_rows(20)
 
 
 @pytest.mark.parametrize("lockstep", [False, True])

@@ -113,6 +113,8 @@ def test_nonsense_is_refused(bad, told):
 class Wire:
     """A server without actors: what was published."""
 
+    malformed_messages = 0
+
     def __init__(self):
         self.published = []
         self.reports = []
