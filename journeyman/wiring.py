@@ -33,6 +33,7 @@ from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import decode_report
+from agent.transport.quarantine import Quarantine
 from agent.transport.server import LearnerServer
 from agent.turns import Observer
 from controllers.loading import load_attribute
@@ -305,13 +306,14 @@ def _make_learner(
         config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
     )
     _catch_up(journal, run, log, name)
-    keys = _server_keys(config)
+    keys, quarantine = _server_keys(config), Quarantine(home.quarantine, spec)
     server = LearnerServer(
         address,
         spec,
         task_description(config, name),
         run_id=run.identity(),
         record_log=log,
+        quarantine=quarantine,
         keys=keys,
         limits=config.transport.limits,
         changed=changed,
@@ -319,7 +321,9 @@ def _make_learner(
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
-    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    learner = Learner(
+        config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name, quarantine
+    )
     if not learner.resume() and (initial := initial_checkpoint(config, name)) is not None:
         learner.begin_from(initial)
     return learner
