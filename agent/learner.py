@@ -18,6 +18,7 @@ from agent.prefetch import Prefetcher
 from agent.sampling import SamplingConfig
 from agent.storage import StorageError, StorageTrouble, reason_of
 from agent.tensors import Tensors, above, below, detached
+from agent.transport.quarantine import Quarantine
 from agent.transport.server import LearnerServer
 from agent.weights import encode_weights
 
@@ -128,6 +129,7 @@ class Learner:
         journal: Journal,
         reward_learner: RewardLearner | None = None,
         name: str = "",
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.name = name
         self.server = server
@@ -138,6 +140,7 @@ class Learner:
         self._checkpoints = checkpoints
         self._journal = journal
         self._reward_learner = reward_learner
+        self._quarantine = quarantine
         self._offline_updates = algorithm.offline_updates if isinstance(algorithm, LearnsOffline) else 0
         self._stop = threading.Event()
         self._learned_offline = 0
@@ -360,6 +363,8 @@ class Learner:
         for report in self.server.poll_reports():
             self._journal.write_report({**report, **self._label})
             self.note_evaluation(report)
+        for news in self._quarantine.take_news() if self._quarantine else ():
+            self._journal.write("quarantine", {**news, **self._label})
         allowance = self._config.max_environment_steps if rests else self._allowance()
         self.server.set_progress(self.updates, allowance)
 
@@ -513,7 +518,7 @@ class Learner:
         }
 
     def _restore(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """The inverse of `_state` and `_counters`, but for the sampling: a learner that goes back draws other batches."""
+        """The inverse of `_state` and `_counters`, but for the sampling: whoever goes back draws other batches."""
         if self._reward_learner is not None:
             self._reward_learner.load_state_dict(below(_REWARD, tensors))
         others = (_REWARD, _SAMPLER)

@@ -33,6 +33,7 @@ from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
 from agent.transport.messages import Report, decode_report
+from agent.transport.quarantine import Quarantine
 from agent.transport.server import LearnerServer
 from agent.transport.spool import SpoolLimits
 from agent.turns import Observer
@@ -316,13 +317,14 @@ def _make_learner(
         config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
     )
     caught_up = _catch_up(journal, run, log, name)
-    keys = _server_keys(config)
+    keys, quarantine = _server_keys(config), Quarantine(home.quarantine, spec)
     server = LearnerServer(
         address,
         spec,
         task_description(config, name),
         run_id=run.identity(),
         record_log=log,
+        quarantine=quarantine,
         keys=keys,
         limits=config.transport.limits,
         changed=changed,
@@ -330,7 +332,9 @@ def _make_learner(
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
-    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    learner = Learner(
+        config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name, quarantine
+    )
     for report in caught_up:
         learner.note_evaluation(report)
     if not learner.resume() and (initial := initial_checkpoint(config, name)) is not None:

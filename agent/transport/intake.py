@@ -12,6 +12,7 @@ from agent.record_log import FrameKind, RecordLog
 from agent.storage import StorageTrouble
 from agent.transition import Records
 from agent.transport.messages import Report, decode_report
+from agent.transport.quarantine import Quarantine, Run
 
 _WRITE_AGAIN_AFTER_S = 1.0
 
@@ -39,19 +40,24 @@ class Intake:
         log: RecordLog | None,
         queue_bytes: int,
         changed: threading.Condition | None = None,
+        quarantine: Quarantine | None = None,
     ) -> None:
-        """Continue where `log` ends.
+        """Continue where `log` and `quarantine` end.
 
         Args:
             dtype: Layout of a record.
             log: Where items are stored before they are acknowledged; None keeps nothing.
             queue_bytes: How much may wait for the learner before more is turned away.
             changed: Is notified of what arrives; its own if None.
+            quarantine: Says which transitions must not be learned from, and takes them; None looks at none.
         """
         self._dtype = dtype
         self._log = log
         self._queue_bytes = queue_bytes
+        self._quarantine = quarantine
         self._cursors: dict[bytes, int] = dict(log.cursors) if log else {}
+        for stream, cursor in quarantine.cursors.items() if quarantine else ():
+            self._cursors[stream] = max(self._cursors.get(stream, 0), cursor)
         self._empty: set[bytes] = set()  # streams of which nothing is stored
         self.environment_steps = log.record_count if log else 0
         self._records: deque[Records] = deque()
@@ -95,9 +101,32 @@ class Intake:
     ) -> Outcome:
         """Store what is new of these items: after `STORED` it is in the log and in the queue, else in neither.
 
+        What must not be learned from is in the quarantine instead of both; of items that are not all stored the first
+        ones may be.
+
         Raises:
-            OSError: The log cannot be written for a reason that will not pass; a full or failing disk may.
+            OSError: A log cannot be written for a reason that will not pass; a full or failing disk may.
         """
+        if self._quarantine is None or kind is not FrameKind.RECORDS:
+            return self._take(kind, stream, first_sequence, items, payload)
+        size, outcome = self._dtype.itemsize, Outcome.DUPLICATE
+        for first, end, reason in self._quarantine.runs(payload) or [Run(0, items, "")]:
+            part = payload[first * size : end * size]
+            outcome = self._take(kind, stream, first_sequence + first, end - first, part, reason)
+            if outcome not in (Outcome.STORED, Outcome.DUPLICATE):
+                break
+        return outcome
+
+    def _take(
+        self,
+        kind: FrameKind,
+        stream: bytes,
+        first_sequence: int,
+        items: int,
+        payload: bytes,
+        reason: str = "",
+    ) -> Outcome:
+        """As `take`, of items of which all must not be learned from for the same reason, or none."""
         expected = self._cursors[stream]
         if first_sequence > expected:
             return Outcome.GAP
@@ -109,24 +138,36 @@ class Intake:
             # A batch may begin with records that arrived before, when its sender had not heard so.
             payload = payload[(expected - first_sequence) * self._dtype.itemsize :]
         items -= expected - first_sequence
-        if not self._write(kind, payload, items, stream, expected):
+        if not self._write(kind, payload, items, stream, expected, reason):
             return Outcome.UNWRITTEN
         self._cursors[stream] = expected + items
         self._empty.discard(stream)
-        self._queue(kind, items, payload)
+        if not reason:
+            self._queue(kind, items, payload)
         return Outcome.STORED
 
-    def _write(self, kind: FrameKind, payload: bytes, items: int, stream: bytes, first_sequence: int) -> bool:
-        if self._log is None:
-            return True
+    def _write(
+        self, kind: FrameKind, payload: bytes, items: int, stream: bytes, first_sequence: int, reason: str
+    ) -> bool:
         try:
-            self._log.append_raw(kind, payload, items, stream, first_sequence)
+            if reason:
+                self._keep_aside(payload, items, stream, first_sequence, reason)
+            elif self._log is not None:
+                self._log.append_raw(kind, payload, items, stream, first_sequence)
         except OSError as error:
             self._trouble.note(error)
             self._write_again_s = time.monotonic() + _WRITE_AGAIN_AFTER_S
             return False
         self._trouble.over()
         return True
+
+    def _keep_aside(
+        self, payload: bytes, items: int, stream: bytes, first_sequence: int, reason: str
+    ) -> None:
+        if self._log is not None:
+            self._log.sync()  # Or after a loss of power the quarantine would say that what came before is stored.
+        assert self._quarantine is not None
+        self._quarantine.keep(payload, items, stream, first_sequence, reason)
 
     def _queue(self, kind: FrameKind, items: int, payload: bytes) -> None:
         with self._changed:

@@ -39,6 +39,7 @@ from agent.transport.messages import (
     decode_report,
     encode,
 )
+from agent.transport.quarantine import Quarantine
 from agent.transport.reception import Arrival
 from agent.transport.waker import Waker
 
@@ -86,6 +87,7 @@ class LearnerServer:
         *,
         run_id: bytes | None = None,
         record_log: RecordLog | None = None,
+        quarantine: Quarantine | None = None,
         keys: ServerKeys | None = None,
         limits: Limits | None = None,
         lease_s: float = 5.0,
@@ -101,6 +103,7 @@ class LearnerServer:
             run_id: 16 bytes, the same for all learners of one run; made up if None. An actor hands what it
                 spooled for one run to no other.
             record_log: Holds what was received before, and takes what is to come. None keeps nothing.
+            quarantine: Says which transitions must not be learned from, and takes these; None looks at none.
             keys: CURVE keys; needed for every address that is not loopback.
             limits: How many actors, and how much of each; the usual ones if None.
             lease_s: An actor silent for so long is gone, and its name is free.
@@ -115,9 +118,9 @@ class LearnerServer:
         check_exposure(address, keys)
         self._spec = spec
         self._task = task
-        self._record_log = record_log
+        self._record_log, self._quarantine = record_log, quarantine
         self._lease_s = lease_s
-        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed)
+        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, quarantine)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}
@@ -204,8 +207,9 @@ class LearnerServer:
 
     def sync(self) -> None:
         """Make what was received so far survive a loss of power."""
-        if self._record_log is not None:
-            self._record_log.sync()
+        for kept in (self._record_log, self._quarantine):
+            if kept is not None:
+                kept.sync()
 
     def raise_if_dead(self) -> None:
         """Raise the error that ended the receive thread, if one did: nothing arrives any more.
@@ -367,6 +371,8 @@ class LearnerServer:
         if message.stream != peer.stream:
             raise MalformedMessageError("items of a stream that is not this connection's")
         outcome = self._intake.take(kind, peer.stream, message.first_sequence, items, payload)
+        if self._quarantine is not None:
+            self._quarantine.tell(peer.actor)
         peer.acknowledge_due = True
         if outcome in (Outcome.GAP, Outcome.FULL, Outcome.UNWRITTEN):
             peer.resend_due = True

@@ -140,6 +140,7 @@ class Wire:
     def set_progress(self, *_):
         pass
 
+    malformed_messages = messages_over_limits = 0
     raise_if_dead = sync = lambda self: None
     stop_actors = set_progress
 
