@@ -36,7 +36,7 @@ class Journal:
         """
         self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(path)
+        cut_torn_line(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self._waiting: deque[bytes] = deque()
         self._end: int | None = None  # Of the last whole line, where a part of another may follow.
@@ -115,8 +115,8 @@ def last_of_each_process(episodes: Sequence[dict[str, Any]]) -> list[dict[str, A
     return [*ended, *open_ends.values()]
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Remove what a killed process left of an unfinished line."""
+def cut_torn_line(path: Path) -> None:
+    """Remove what a killed process left of an unfinished line at the end of a file, if there is one."""
     if not path.is_file():
         return
     content = path.read_bytes()

@@ -1,5 +1,6 @@
 """When an actor may move its robot: not while a person, the learner or the robot itself says no."""
 
+import logging
 import re
 import threading
 import time
@@ -15,6 +16,8 @@ from agent.transport.messages import Report
 Faults = type[Exception] | tuple[type[Exception], ...]
 
 _LOOK_EVERY_S = 0.1
+
+log = logging.getLogger(__name__)
 
 
 class ActorState(StrEnum):
@@ -39,6 +42,10 @@ class ActorState(StrEnum):
     """The learner is gone, or there is no room for what the robot does."""
     STOPPED = auto()
     """It has ended."""
+
+
+_ROUTINE = (ActorState.LEARNING, ActorState.RESETTING, ActorState.EVALUATING)
+"""Entered again and again while all is well."""
 
 
 class Observer:
@@ -295,4 +302,6 @@ class Turns:
         with suppress(RuntimeError, InputError):
             self._client.report(report)
         self.state, self._entered_s = state, now_s
+        level = logging.DEBUG if state in _ROUTINE else logging.INFO
+        log.log(level, "%s is %s.", self._name, state, extra={"fields": report})
         self._observer.on_state(state, why)

@@ -9,10 +9,11 @@ from agent.actor import Actor
 from agent.transport.clients import ClientGroup
 from agent.turns import Observer
 from journeyman.acting import make_acting_env
-from journeyman.config import compose
+from journeyman.config import RunConfig, compose
 from journeyman.learner import address, split_run
 from journeyman.process import never_fail_to_print, on_stop
 from journeyman.run_directory import RunDirectory
+from journeyman.run_log import run_log
 from journeyman.wiring import at_the_pace_of_a_hand, make_actor
 from robot_env.realtime import prefer_control_loop
 
@@ -41,13 +42,22 @@ def open_actor(overrides: list[str], observer: Observer | None = None) -> Iterat
     directory: RunDirectory | None = None
     if folder is not None:
         directory, config = RunDirectory.open(folder, rest)
-        home, episodes = directory, directory.episodes
+        home = directory
     else:
         config = compose(rest)
-        home, episodes = RunDirectory(Path("runs")), Path("runs") / "episodes"
+        home = RunDirectory(Path("runs"))
+    with run_log(home.logs, f"actor.{config.actor.name}"), _actor(config, home, directory, observer) as pair:
+        yield pair
+
+
+@contextmanager
+def _actor(
+    config: RunConfig, home: RunDirectory, directory: RunDirectory | None, observer: Observer | None
+) -> Iterator[tuple[Actor, ClientGroup]]:
+    """See `open_actor`; `home` is where this machine keeps what is the actor's, `directory` the run if it is here."""
     spools = {name: home.agent(name).spool(config.actor.name) for name in config.practice.agents}
     config = at_the_pace_of_a_hand(config)
-    env, robot_env = make_acting_env(config, episodes, directory)
+    env, robot_env = make_acting_env(config, home.episodes, directory)
     actor, client = make_actor(config, env, robot_env, spools, address(config), observer)
     try:
         if not config.robot.simulated_time and not prefer_control_loop():

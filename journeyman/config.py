@@ -25,7 +25,8 @@ from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device", "sink")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
+_SEVERAL = ("sink",)  # Of these, several are chosen at a time: sink=[tensorboard,prometheus].
 
 
 class RobotConfig(Config):
@@ -359,7 +360,7 @@ def _normalised(override: str) -> str:
         raise InputError(
             f"{override!r} cannot be read ({_one_line(error)}); write it as key=value."
         ) from None
-    plain = override[0] not in "+~" and key not in _GROUPS and not key.startswith("hydra.")
+    plain = override[0] not in "+~" and key not in (*_GROUPS, *_SEVERAL) and not key.startswith("hydra.")
     return f"++{override}" if plain else override
 
 

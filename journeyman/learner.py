@@ -14,6 +14,7 @@ from journeyman.initialisation import begun_from
 from journeyman.offline.minari import STORED
 from journeyman.process import never_fail_to_print, on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
+from journeyman.run_log import run_log
 from journeyman.sinks.assembly import JournalTap, make_sinks
 from journeyman.sinks.sink import Outlets
 from journeyman.wiring import make_learners
@@ -28,6 +29,11 @@ def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
     never_fail_to_print()
     config, directory = open_or_create(options.overrides, options.supervised)
+    with run_log(directory.logs, "learner"):
+        return _learn(options, config, directory)
+
+
+def _learn(options: argparse.Namespace, config: RunConfig, directory: RunDirectory) -> int:
     if not options.supervised:
         record_missing_demonstrations(config, directory)
     elif not config.robot.simulated_time:

@@ -1,5 +1,7 @@
 """The live view of a run: read from its journal, drawn in the terminal, or as lines where there is none."""
 
+import logging
+import sys
 import time
 from collections import deque
 from typing import Any
@@ -16,6 +18,9 @@ from journeyman.config import RunConfig
 from journeyman.disk_watch import DiskWatch
 from journeyman.help import helped_command
 from journeyman.run_directory import RunDirectory
+from journeyman.run_log import for_people
+
+log = logging.getLogger(__name__)
 
 _RECENT_EPISODES = 20
 _LINE_EVERY_S = 15.0
@@ -30,6 +35,7 @@ class LiveView:
         self._reader = JournalReader(directory.journal)
         self._disk = DiskWatch(directory.path, int(config.transport.spare_disk_gb * 1e9))
         self._console = Console()
+        self._console.file = for_people(sys.stdout)  # What it says is logged by `message`.
         self._recent: deque[bool] = deque(maxlen=_RECENT_EPISODES)
         self._episodes = 0
         self._learners: dict[str, dict[str, Any]] = {}
@@ -57,8 +63,9 @@ class LiveView:
         if self._live:
             self._live.stop()
 
-    def message(self, text: str) -> None:
-        """Say something that stays."""
+    def message(self, text: str, **fields: object) -> None:
+        """Say something that stays; `fields` are for the log alone."""
+        log.info("%s", text, extra={"fields": fields})
         self._console.print(text, soft_wrap=True)
 
     def refresh(self) -> None:

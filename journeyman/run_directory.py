@@ -33,6 +33,7 @@ class RunDirectory:
         self.demonstrations = path / "demonstrations"
         self.episodes = path / "episodes"
         self.report = path / "report"
+        self.logs = path / "logs"
 
     def identity(self) -> bytes:
         """16 bytes by which actors tell this run from others.

@@ -18,6 +18,7 @@ from journeyman.live import LiveView
 from journeyman.process import child_environment
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
+from journeyman.run_log import run_log
 from robot_env.devices.terminal import TerminalState, terminal_here
 
 _MAX_RESTARTS = 5
@@ -30,6 +31,11 @@ _WRONG_INPUT, _NEEDS_HUMAN = 2, 3
 def run(options: argparse.Namespace) -> int:
     """Train, or go on with `run=DIR`, then evaluate and report."""
     config, directory = open_or_create(options.overrides)
+    with run_log(directory.logs, "train"):
+        return _train(config, directory)
+
+
+def _train(config: RunConfig, directory: RunDirectory) -> int:
     started_s = time.monotonic()
     record_missing_demonstrations(config, directory)
     print(f"Run {directory.path}", flush=True)
@@ -171,7 +177,7 @@ class _ChildFailed(Exception):  # noqa: N818 - carries an exit code, is no error
 def _child(verb: str, directory: RunDirectory, address: str, terminal: TerminalState) -> _Child:
     command = [sys.executable, "-m", "journeyman", verb, "--supervised"]
     command += [f"run={directory.path}", f"transport.address={address}"]
-    return _Child(verb, command, directory.path / "logs" / f"{verb}.log", terminal)
+    return _Child(verb, command, directory.logs / f"{verb}.log", terminal)
 
 
 def _restart_if_ended(child: _Child, view: LiveView) -> None:
@@ -187,7 +193,12 @@ def _restart_if_ended(child: _Child, view: LiveView) -> None:
     if len(child.restarts_s) >= _MAX_RESTARTS:
         raise _ChildFailed(f"The {child.verb} keeps failing, last by {reason}; see {child.log}.", 1)
     child.restarts_s.append(now_s)
-    view.message(f"The {child.verb} ended by {reason}; restart {len(child.restarts_s)} of {_MAX_RESTARTS}.")
+    view.message(
+        f"The {child.verb} ended by {reason}; restart {len(child.restarts_s)} of {_MAX_RESTARTS}.",
+        child=child.verb,
+        code=code,
+        restart=len(child.restarts_s),
+    )
     child.start()
 
 

@@ -14,17 +14,22 @@ import msgspec
 import yaml
 
 from journeyman.config import RunConfig, compose
+from journeyman.learner import split_run
 from journeyman.process import child_environment
+from journeyman.run_directory import RunDirectory
+from journeyman.run_log import run_log
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until a signal; the controller ends with it."""
+    """Run until a signal; the controller ends with it. `run=DIR` says of which run, for the log."""
     from journeyman.ros.assembly import read_ros2_config
     from sim.ros.twin_node import main  # Imports ROS.
 
-    config = compose(["robot=ros2", *options.overrides])
+    run_folder, overrides = split_run(options.overrides)
+    config = compose(["robot=ros2", *overrides])
     robot = read_ros2_config(config.robot.config)
-    with tempfile.TemporaryDirectory(prefix="journeyman-") as folder:
+    logs = RunDirectory(run_folder or Path("runs")).logs
+    with run_log(logs, "twin"), tempfile.TemporaryDirectory(prefix="journeyman-") as folder:
         task = write_task(config, Path(folder))
         parameters = {
             "task": task,

@@ -14,6 +14,7 @@ from agent.actor import Actor
 from agent.transport.clients import ClientGroup
 from agent.turns import ActorState, Observer
 from robot_env.resets.operator import Operator
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.runtime import Runtime
 
 _PERIOD_S = 1.0
@@ -145,7 +146,7 @@ class Surface(Observer):
         if actor is None or client is None:
             return
         is_last = self._closed  # Read first: nothing noted before `close` is left out below.
-        log = self._node.get_logger()
+        log = NodeLog(self._node)
         while self._events:
             text = self._events.popleft()
             if actor.state is ActorState.FAULT:

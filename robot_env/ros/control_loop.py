@@ -18,6 +18,7 @@ from robot_env.ros.controller_topics import CommandTopics, EmergencyStopTopic
 from robot_env.ros.description import limits_for, load_description
 from robot_env.ros.interfaces.gripper import GripperCommander
 from robot_env.ros.interfaces.interface import make_interface
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.ros_clock import RosClock
 from robot_env.ros.runtime import PROCESS_BYTES, tells_publishers
 from robot_env.ros.state_source import StateSource
@@ -78,7 +79,7 @@ class ControlLoop:
         self._stop = stop
         self._rate_hz = rate_hz
         self._announce = announce
-        self._logger = node.get_logger()
+        self._logger = NodeLog(node)
         self._rate: Rate | None = None
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()

@@ -22,6 +22,7 @@ from robot_env.robot import RobotError
 from robot_env.ros.control_loop import ControlLoop
 from robot_env.ros.controller_status import Report, StatusTopics
 from robot_env.ros.controller_topics import EmergencyStopTopic
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.node_parameters import declare, number
 from robot_env.ros.ros_clock import RosClock, SimulatedRosClock, WallRosClock
 from robot_env.ros.runtime import Runtime
@@ -68,7 +69,7 @@ class ControllerNode(LifecycleNode):
         except InputError as error:
             self._why_inactive = str(error)
             if not self.get_parameter("autostart").value:  # Otherwise the process ends with it.
-                self.get_logger().error(str(error))
+                NodeLog(self).error(str(error))
         except Exception as error:  # rclpy would pass over it in silence.
             self.failure = error
         self._made = self._entities() - there
@@ -87,7 +88,7 @@ class ControllerNode(LifecycleNode):
             loop.start()
         except RobotError as error:
             if self._why_inactive != str(error):
-                self.get_logger().info(f"Waiting for {loop.description.name}: {error}")
+                NodeLog(self).info(f"Waiting for {loop.description.name}: {error}")
             self._why_inactive = str(error)
             return _FAILURE
         except Exception as error:  # rclpy would pass over it in silence.
@@ -187,7 +188,7 @@ class ControllerNode(LifecycleNode):
     def _answer(self, answer: Any, name: str, act: Callable[[], str]) -> Any:
         answer.message = act()
         answer.success = not answer.message
-        self.get_logger().info(f"{name}: {answer.message or 'done'}")
+        NodeLog(self).info(f"{name}: {answer.message or 'done'}")
         return answer
 
     def _act_stop(self) -> str:

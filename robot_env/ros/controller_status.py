@@ -10,6 +10,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from robot_env.clock import RateStatistics
 from robot_env.ros.messages import to_time
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.ros_clock import RosClock
 from robot_env.ros.runtime import PROCESS_BYTES, Inbox, tells_publishers
 
@@ -65,6 +66,7 @@ class StatusTopics:
         self, node: Any, clock: RosClock, look: Callable[[], Report], found_rival: Callable[[], None]
     ) -> None:
         self._node = node
+        self._log = NodeLog(node)
         self._clock = clock
         self._look = look
         self._found_rival = found_rival
@@ -97,20 +99,20 @@ class StatusTopics:
         said = report.state, report.message
         if said != self._said:
             self._said = said
-            self._log(report)
+            self._log_change(report)
 
     def say_change(self, state: str, message: str) -> None:
         """Publish the status if these are new."""
         if (state, message) != self._said:
             self.say()
 
-    def _log(self, report: Report) -> None:
+    def _log_change(self, report: Report) -> None:
         """Every fault; of the rest not every change, because a commander that is refused makes two a tick."""
         if _LEVELS[report.state] == DiagnosticStatus.ERROR:
-            self._node.get_logger().error(report.message)
+            self._log.error(report.message)
         elif time.monotonic() - self._logged_s > _LOG_PERIOD_S:
             self._logged_s = time.monotonic()
-            self._node.get_logger().info(f"{report.state}: {report.message}")
+            self._log.info(f"{report.state}: {report.message}")
 
     def _say_diagnostics(self) -> None:
         array = DiagnosticArray(status=[self._message(self._look())])

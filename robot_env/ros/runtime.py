@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from controllers.config import InputError
 from robot_env.program import ThreadDiedError
+from robot_env.ros.node_log import NodeLog
 
 _WHEELS = "ros_wheels_bootstrapper"  # Comes with every wheel of ROS 2 on the package index.
 _RCLPY = (
@@ -134,7 +135,7 @@ class Runtime:
         except BaseException as error:  # Kept for raise_if_dead: every kind of failure ends the process.
             if not self._closed:
                 self._failure = error
-                self.node.get_logger().fatal(f"The thread that serves this node died: {error!r}")
+                NodeLog(self.node).fatal(f"The thread that serves this node died: {error!r}")
 
 
 def tells_publishers() -> bool:

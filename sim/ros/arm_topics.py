@@ -25,6 +25,7 @@ from robot_env.ros.messages import (
     twist_stamped,
     wrench_stamped,
 )
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.runtime import Inbox
 from sim.ros.world import TwinWorld
 
@@ -66,7 +67,7 @@ class ArmTopics:
                 f"Robot {description.name!r} cannot be the twin, which needs pose, twist, wrench and gripper."
             )
         self._world, self._twin, self._heard = world, world.twin, heard
-        self._logger = node.get_logger()
+        self._logger = NodeLog(node)
         self._frame, self._joint_names = description.base_frame, description.joint_names
         self._finger_names = gripper.joint_names
         self._joints = node.create_publisher(JointState, state.joint_states.topic, 10)
@@ -189,7 +190,8 @@ class ArmTopics:
     def _refuse(self, reason: str) -> None:
         if reason != self._refused:
             self._refused = reason
-            self._logger.warning(f"Refused: {reason}.", throttle_duration_sec=_LOG_PERIOD_S)
+            if self._logger.is_due("refused", _LOG_PERIOD_S):
+                self._logger.warning(f"Refused: {reason}.")
 
     def _take_stops(self) -> None:
         for inbox in self._stops:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from controllers.config import InputError
 from robot_env.ros.description import CameraTopic
 from robot_env.ros.messages import to_time
+from robot_env.ros.node_log import NodeLog
 from sim.cameras import TRAINING, VIDEO, Studio, TwinCamera
 from sim.ros.world import TwinWorld
 
@@ -38,7 +39,7 @@ class CameraTopics:
         for name in cameras:
             Studio(world.twin.model, world.twin.data).camera_id(name)
         self._world = world
-        self._logger = node.get_logger()
+        self._logger = NodeLog(node)
         self._publishers = {name: _Publishers(node, name, camera) for name, camera in cameras.items()}
         self._snapshot = mujoco.MjData(world.twin.model)
         self._stamp_ns = 0

@@ -10,6 +10,7 @@ from typing import Any
 from robot_env.program import StopFlag, run_program, when_signalled
 from robot_env.realtime import prefer_control_loop
 from robot_env.ros.description import load_description
+from robot_env.ros.node_log import NodeLog
 from robot_env.ros.node_parameters import declare, number
 from robot_env.ros.runtime import Runtime
 from sim.ros.lockstep import Lockstep
@@ -75,7 +76,7 @@ class TwinNode:
         if self._cameras is not None:
             self._cameras.close()
         if self.world.dropped_s > 0.0:
-            self._node.get_logger().warning(
+            NodeLog(self._node).warning(
                 f"This machine was too slow for {self.world.dropped_s:.1f} s of simulated time, which were left out."
             )
 

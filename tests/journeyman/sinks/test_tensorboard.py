@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import InputError
@@ -25,6 +25,7 @@ def read_events(path):
     return points
 
 
+@settings(max_examples=25)
 @given(
     points=st.lists(
         st.tuples(

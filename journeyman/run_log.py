@@ -1,0 +1,148 @@
+"""The log of a run for programs: JSON lines in its folder `logs/`, one file for each process, beside what people read.
+
+An entry is what was logged by Python's `logging` or, line by line, printed: `time` (UTC), `level`, `process`, `pid`,
+`logger`, `message`, `fields` (given as `extra={"fields": {...}}`) and, of errors, `exception`.
+"""
+
+import errno
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO, cast
+
+from journeyman.json_lines import JsonLinesHandler
+from robot_env.ros.node_log import ROS_LOGGERS
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+@contextmanager
+def run_log(folder: Path, process: str) -> Iterator[None]:
+    """Log what this process does until the block ends; an exception that ends it is the last entry.
+
+    The terminal shows what it showed without: what is printed, and warnings of `logging`.
+
+    Args:
+        folder: Where the files are; made when there is something to write. One that cannot be written is told of once.
+        process: Name of the file, and who says it: `train`, `learner`, `actor.NAME`, `twin`, `controller`.
+    """
+    stdout, stderr = sys.stdout, sys.stderr
+    handler = JsonLinesHandler(folder / f"{process}.jsonl", process, lambda text: _say(stderr, text))
+    shown = logging.StreamHandler(
+        stderr
+    )  # What `logging` does by itself where nobody has given it a handler.
+    shown.setLevel(logging.WARNING)
+    shown.addFilter(lambda record: not record.name.startswith(f"{ROS_LOGGERS}."))
+    root, thread_hook = logging.getLogger(), threading.excepthook
+    level = root.level
+    root.addHandler(handler)
+    root.addHandler(shown)
+    root.setLevel(logging.INFO)
+    threading.excepthook = _log_death_of_thread
+    sys.stdout = cast(TextIO, Tee(stdout, "stdout", logging.INFO, handler))
+    sys.stderr = cast(TextIO, Tee(stderr, "stderr", logging.WARNING, handler))
+    try:
+        with _last_words(handler):
+            yield
+    finally:
+        sys.stdout, sys.stderr, threading.excepthook = stdout, stderr, thread_hook
+        root.setLevel(level)
+        root.removeHandler(shown)
+        root.removeHandler(handler)
+        handler.close()
+
+
+def for_people(stream: TextIO) -> TextIO:
+    """A standard stream, for what is drawn rather than said and belongs into no log."""
+    return cast(TextIO, getattr(stream, "for_people", stream))
+
+
+class Tee:
+    """A standard stream whose lines are logged as well.
+
+    A disk without room for them, where the stream is a file, is no reason to end. Lines with escape sequences, which
+    are drawn rather than said, are not logged.
+
+    Args:
+        stream: What people read.
+        name: Of the logger.
+        level: Of the entries.
+        handler: Takes them.
+    """
+
+    def __init__(self, stream: TextIO, name: str, level: int, handler: logging.Handler) -> None:
+        self.for_people = stream
+        self._name = name
+        self._level = level
+        self._handler = handler
+        self._begun = threading.local()  # Lines of several threads must not mix.
+
+    def write(self, text: str) -> int:
+        """Pass on, and log the lines that end here."""
+        with _room_or_not():
+            self.for_people.write(text)
+        *lines, rest = (getattr(self._begun, "line", "") + text).split("\n")
+        self._begun.line = rest
+        for line in lines:
+            if line.strip() and "\x1b" not in line:
+                self._handler.handle(_record(self._name, self._level, line))
+        return len(text)
+
+    def flush(self) -> None:
+        """Let people see it."""
+        with _room_or_not():
+            self.for_people.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the stream's own."""
+        return getattr(self.for_people, name)
+
+
+@contextmanager
+def _last_words(handler: logging.Handler) -> Iterator[None]:
+    """Log what ends the block; the terminal is told by who catches it."""
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        handler.handle(_record("end", logging.INFO, "Interrupted."))
+        raise
+    except Exception as error:
+        # What has an exit code is said in a sentence (`robot_env.program`); of a defect the traceback is wanted.
+        known = hasattr(error, "exit_code") or isinstance(error, OSError)
+        info = None if known and error.__cause__ is None else (type(error), error, error.__traceback__)
+        handler.handle(_record("end", logging.CRITICAL, f"{type(error).__name__}: {error}", info))
+        raise
+
+
+def _record(
+    name: str, level: int, message: str, exception: _ExceptionInfo | None = None
+) -> logging.LogRecord:
+    return logging.LogRecord(name, level, "", 0, "%s", (message,), exception)
+
+
+def _log_death_of_thread(hook: threading.ExceptHookArgs) -> None:
+    """As Python's own hook, which would print without logging."""
+    if hook.exc_type is not SystemExit and hook.exc_value is not None:
+        name = hook.thread.name if hook.thread else "?"
+        info = (hook.exc_type, hook.exc_value, hook.exc_traceback)
+        logging.getLogger("thread").error("Exception in thread %s:", name, exc_info=info)
+
+
+@contextmanager
+def _room_or_not() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+
+
+def _say(stream: TextIO, text: str) -> None:
+    with suppress(OSError, ValueError):  # Full or closed: there is nobody left to tell.
+        print(text, file=stream, flush=True)

@@ -1,0 +1,137 @@
+"""Programs read what people are told, and people are told what they always were."""
+
+import io
+import json
+import logging
+import os
+import sys
+import threading
+
+import pytest
+
+from agent.config import InputError
+from journeyman.run_log import for_people, run_log
+
+
+@pytest.fixture
+def entries(tmp_path):
+    def read(process="learner"):
+        path = tmp_path / f"{process}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    return read
+
+
+def brief(found):
+    return [(e["logger"], e["level"], e["message"]) for e in found]
+
+
+def test_what_is_printed_and_logged_is_kept_and_shown(tmp_path, entries, capsys):
+    before = sys.stdout, sys.stderr, logging.getLogger().level, list(logging.getLogger().handlers)
+    with run_log(tmp_path, "learner"):
+        print("one", 2, flush=True)
+        print("line\nby line", file=sys.stderr)
+        logging.getLogger("agent.x").info("joins", extra={"fields": {"actor": "a"}})
+        logging.getLogger("agent.x").warning("lost %s", "it")
+        logging.getLogger("ros.twin").warning("ROS shows this itself")
+        print("unfinished", end="")
+    assert (sys.stdout, sys.stderr, logging.getLogger().level, list(logging.getLogger().handlers)) == before
+    shown = capsys.readouterr()
+    assert shown.out == "one 2\nunfinished"
+    assert shown.err == "line\nby line\nlost it\n"
+    found = entries()
+    assert brief(found) == [
+        ("stdout", "INFO", "one 2"),
+        ("stderr", "WARNING", "line"),
+        ("stderr", "WARNING", "by line"),
+        ("agent.x", "INFO", "joins"),
+        ("agent.x", "WARNING", "lost it"),
+        ("ros.twin", "WARNING", "ROS shows this itself"),
+    ]
+    assert found[3]["fields"] == {"actor": "a"}
+
+
+def test_the_exception_that_ends_it_is_the_last_entry(tmp_path, entries):
+    with pytest.raises(ZeroDivisionError), run_log(tmp_path, "learner"):
+        print(1 / 0)
+    (last,) = entries()
+    assert (last["level"], last["message"]) == ("CRITICAL", "ZeroDivisionError: division by zero")
+    assert "test_run_log" in last["exception"]
+
+
+@pytest.mark.parametrize("error", [InputError("wrong seed"), OSError(28, "No space left on device")])
+def test_of_what_is_no_defect_no_traceback_is_kept(tmp_path, entries, error):
+    with pytest.raises(type(error)), run_log(tmp_path, "learner"):
+        raise error
+    (last,) = entries()
+    assert str(error) in last["message"]
+    assert "exception" not in last
+
+
+def test_an_interruption_is_no_failure(tmp_path, entries):
+    with pytest.raises(KeyboardInterrupt), run_log(tmp_path, "learner"):
+        raise KeyboardInterrupt
+    assert brief(entries()) == [("end", "INFO", "Interrupted.")]
+
+
+def test_a_thread_that_dies_is_logged_and_shown_once(tmp_path, entries, capsys):
+    with run_log(tmp_path, "learner"):
+        thread = threading.Thread(target=lambda: 1 / 0, name="worker")
+        thread.start()
+        thread.join()
+    shown = capsys.readouterr().err
+    assert shown.startswith("Exception in thread worker:\nTraceback")
+    assert shown.count("ZeroDivisionError") == 1
+    (entry,) = entries()
+    assert "division by zero" in entry["exception"]
+
+
+def test_lines_of_several_threads_do_not_mix(tmp_path, entries):
+    def talk(letter):
+        for _ in range(100):
+            for _ in range(5):
+                sys.stdout.write(letter)
+            sys.stdout.write("\n")
+
+    with run_log(tmp_path, "learner"):
+        threads = [threading.Thread(target=talk, args=(letter,)) for letter in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(e["message"] for e in entries()) == [c * 5 for c in "abcd" for _ in range(100)]
+
+
+def test_what_is_drawn_is_shown_and_not_kept(tmp_path, entries, capsys):
+    with run_log(tmp_path, "learner"):
+        print("\x1b[2Kdrawn")
+        print("drawn, too", file=for_people(sys.stdout))
+        print("said")
+    assert capsys.readouterr().out == "\x1b[2Kdrawn\ndrawn, too\nsaid\n"
+    assert [e["message"] for e in entries()] == ["said"]
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def flush(self):
+        raise OSError(28, "No space left on device")
+
+    def write(self, _):
+        self.flush()
+
+
+def test_printing_onto_a_full_disk_ends_nothing(tmp_path, entries, monkeypatch):
+    full = Full()
+    monkeypatch.setattr(sys, "stdout", full)
+    with run_log(tmp_path, "learner"):
+        print("said", flush=True)
+    assert brief(entries()) == [("stdout", "INFO", "said")]
+
+
+def test_a_reader_that_went_away_is_an_error_as_ever(tmp_path, monkeypatch):
+    gone = Full()
+    monkeypatch.setattr(sys, "stdout", gone)
+    monkeypatch.setattr(gone, "write", lambda _: os.write(-1, b""))
+    with pytest.raises(OSError, match="Bad file descriptor"), run_log(tmp_path, "learner"):
+        print("said")
