@@ -210,12 +210,15 @@ class TransportConfig(Config):
         keys: Folder with CURVE keys; needed for every address that is not loopback.
         spool_gb: How much an actor may keep on disk for a learner that does not take it; then it parks the robot.
         spare_disk_gb: How much it leaves free on that disk; below that it parks the robot, too.
+        sync: Whether items are forced to disk before they are sent, and before they are acknowledged, so that a loss of
+            power takes none that was: see docs/faults.md.
     """
 
     address: str = "auto"
     keys: str | None = None
     spool_gb: float = 8.0
     spare_disk_gb: float = 0.2
+    sync: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

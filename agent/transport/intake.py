@@ -39,6 +39,7 @@ class Intake:
         log: RecordLog | None,
         queue_bytes: int,
         changed: threading.Condition | None = None,
+        sync: bool = False,
     ) -> None:
         """Continue where `log` ends.
 
@@ -47,10 +48,14 @@ class Intake:
             log: Where items are stored before they are acknowledged; None keeps nothing.
             queue_bytes: How much may wait for the learner before more is turned away.
             changed: Is notified of what arrives; its own if None.
+            sync: Whether what is stored is forced to disk at once.
         """
         self._dtype = dtype
         self._log = log
         self._queue_bytes = queue_bytes
+        self._sync = sync
+        if log is not None and sync:
+            log.sync()  # What a process before this one stored counts as stored.
         self._cursors: dict[bytes, int] = dict(log.cursors) if log else {}
         self.environment_steps = log.record_count if log else 0
         self._records: deque[Records] = deque()
@@ -115,6 +120,8 @@ class Intake:
             self._trouble.note(error)
             self._write_again_s = time.monotonic() + _WRITE_AGAIN_AFTER_S
             return False
+        if self._sync:
+            self._log.sync()  # It is in the log: an error here is none that sending it again could mend.
         self._trouble.over()
         return True
 

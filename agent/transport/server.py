@@ -82,6 +82,7 @@ class LearnerServer:
         run_id: bytes | None = None,
         record_log: RecordLog | None = None,
         keys: ServerKeys | None = None,
+        sync: bool = False,
         lease_s: float = 5.0,
         queue_bytes: int = 512 << 20,
         changed: threading.Condition | None = None,
@@ -96,6 +97,7 @@ class LearnerServer:
                 spooled for one run to no other.
             record_log: Holds what was received before, and takes what is to come. None keeps nothing.
             keys: CURVE keys; needed for every address that is not loopback.
+            sync: Whether the log is forced to disk before anything is acknowledged.
             lease_s: An actor silent for so long is gone, and its name is free.
             queue_bytes: How much may wait for `poll` before actors have to wait.
             changed: Is notified of what arrives, for who waits for several servers.
@@ -110,7 +112,7 @@ class LearnerServer:
         self._task = task
         self._record_log = record_log
         self._lease_s = lease_s
-        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed)
+        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, sync)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}
