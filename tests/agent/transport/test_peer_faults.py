@@ -113,7 +113,7 @@ def test_a_late_joiner_waits_for_weights_and_gets_them_at_once(serve, join, unti
 
 
 def test_a_slow_actor_is_never_more_than_one_publish_behind(serve, stranger, hello_of):
-    """While it reads nothing at most one set of weights is on its way; what it gets when it asks again is the newest."""
+    """While it reads nothing at most one set of weights is on its way, and the next that it gets is the newest."""
     server = serve()
     socket = stranger(server.address)
 
