@@ -227,6 +227,8 @@ class TransportConfig(Config):
         limits: What the learner takes from its actors at most.
         spool_gb: How much an actor may keep on disk for a learner that does not take it; then it parks the robot.
         spare_disk_gb: How much it leaves free on that disk; below that it parks the robot, too.
+        sync: Whether items are forced to disk before they are sent, and before they are acknowledged, so that a loss of
+            power takes none that was: see docs/faults.md.
     """
 
     address: str = "auto"
@@ -234,6 +236,7 @@ class TransportConfig(Config):
     limits: Limits = Limits()
     spool_gb: float = 8.0
     spare_disk_gb: float = 0.2
+    sync: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

@@ -327,6 +327,7 @@ def _make_learner(
         quarantine=quarantine,
         keys=keys,
         limits=config.transport.limits,
+        sync=config.transport.sync,
         changed=changed,
     )
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)
@@ -406,7 +407,7 @@ def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path,
         task_description(config, name),
         spool,
         keys=_client_keys(config),
-        limits=SpoolLimits(int(transport.spool_gb * 1e9), int(transport.spare_disk_gb * 1e9)),
+        limits=SpoolLimits(int(transport.spool_gb * 1e9), int(transport.spare_disk_gb * 1e9), transport.sync),
     )
     # A restarted actor must not explore with the same noise again, nor one agent with another's.
     entropy = np.random.SeedSequence(

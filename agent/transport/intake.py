@@ -41,6 +41,7 @@ class Intake:
         queue_bytes: int,
         changed: threading.Condition | None = None,
         quarantine: Quarantine | None = None,
+        sync: bool = False,
     ) -> None:
         """Continue where `log` and `quarantine` end.
 
@@ -50,11 +51,15 @@ class Intake:
             queue_bytes: How much may wait for the learner before more is turned away.
             changed: Is notified of what arrives; its own if None.
             quarantine: Says which transitions must not be learned from, and takes them; None looks at none.
+            sync: Whether what is stored is forced to disk at once.
         """
         self._dtype = dtype
         self._log = log
         self._queue_bytes = queue_bytes
         self._quarantine = quarantine
+        self._sync = sync
+        if log is not None and sync:
+            log.sync()  # What a process before this one stored counts as stored.
         self._cursors: dict[bytes, int] = dict(log.cursors) if log else {}
         for stream, cursor in quarantine.cursors.items() if quarantine else ():
             self._cursors[stream] = max(self._cursors.get(stream, 0), cursor)
@@ -158,6 +163,8 @@ class Intake:
             self._trouble.note(error)
             self._write_again_s = time.monotonic() + _WRITE_AGAIN_AFTER_S
             return False
+        if self._sync:
+            self._log.sync()  # It is in the log: an error here is none that sending it again could mend.
         self._trouble.over()
         return True
 

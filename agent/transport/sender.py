@@ -193,9 +193,9 @@ class Sender:
             self._waker.clear()
             self._receive()
             self._keep_contact(time.monotonic())
+            self._spool.tend()
             if self._told.welcomed:
                 self._send_batches()
-            self._spool.tend()
 
     def _receive(self) -> None:
         while True:

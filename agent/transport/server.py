@@ -90,6 +90,7 @@ class LearnerServer:
         quarantine: Quarantine | None = None,
         keys: ServerKeys | None = None,
         limits: Limits | None = None,
+        sync: bool = False,
         lease_s: float = 5.0,
         queue_bytes: int = 512 << 20,
         changed: threading.Condition | None = None,
@@ -106,6 +107,7 @@ class LearnerServer:
             quarantine: Says which transitions must not be learned from, and takes these; None looks at none.
             keys: CURVE keys; needed for every address that is not loopback.
             limits: How many actors, and how much of each; the usual ones if None.
+            sync: Whether the log is forced to disk before anything is acknowledged.
             lease_s: An actor silent for so long is gone, and its name is free.
             queue_bytes: How much may wait for `poll` before actors have to wait.
             changed: Is notified of what arrives, for who waits for several servers.
@@ -120,7 +122,7 @@ class LearnerServer:
         self._task = task
         self._record_log, self._quarantine = record_log, quarantine
         self._lease_s = lease_s
-        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, quarantine)
+        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, quarantine, sync)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}

@@ -5,7 +5,8 @@ learner has wholly stored are deleted. An actor that restarts with the same fold
 predecessor was killed. All items belong to one run; the next run begins a new stream.
 
 Durability: an item is with the operating system when it was appended, so it survives `kill -9`. It is not forced to
-disk, which takes longer than a control period may: a loss of power can take the newest seconds. Where the disk takes
+disk, which takes longer than a control period may: a loss of power can take the newest seconds. With `SpoolLimits.sync`
+the thread that sends does that before it sends, and a loss of power takes nothing that was sent. Where the disk takes
 nothing the items wait in memory, and where there is no room (`Spool.no_room`) whoever makes items should cease.
 """
 
@@ -42,10 +43,12 @@ class SpoolLimits(NamedTuple):
     Attributes:
         spool_bytes: Of the spool.
         spare_bytes: What is left free on its disk.
+        sync: Whether items are forced to disk before they are sent.
     """
 
     spool_bytes: int = 8 << 30
     spare_bytes: int = 200 << 20
+    sync: bool = False
 
 
 DEFAULT_LIMITS = SpoolLimits()
@@ -132,7 +135,7 @@ class Spool:
         try:
             self._segments = self._open_segments(dtype)
             self._report_numbers: list[int] = []
-            self.next_sequence = self._written = self._follow_numbers()
+            self.next_sequence = self._written = self._sendable = self._follow_numbers()
         except BaseException:
             self._ledger.close()
             raise
@@ -214,6 +217,8 @@ class Spool:
             self._segments[-1].append_raw(item.kind, item.payload, item.items, self.stream, self._written)
             self._written += item.items
             self._waiting.popleft()
+            if not self._limits.sync:
+                self._sendable = self._written
 
     def tend(self) -> None:
         """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
@@ -224,6 +229,7 @@ class Spool:
                 if self._waiting:
                     self._give_up_stored()
                 self._write_waiting()
+            self._release()
             self._failure = None
         except OSError as error:
             self._note(error)
@@ -241,6 +247,14 @@ class Spool:
         self._segments = [last]
         last.clear()
         self._begin_at(last, last.start, self._written)
+
+    def _release(self) -> None:
+        """Let what is written be sent."""
+        written, newest = self._written, self._segments[-2:]
+        if self._limits.sync and written > self._sendable:
+            for segment in newest:  # A segment is left with items that were not forced to disk yet.
+                segment.sync()
+        self._sendable = written
 
     def _note(self, error: OSError) -> None:
         if not is_storage_error(error):
@@ -267,7 +281,7 @@ class Spool:
 
     def next_batch(self, sequence: int) -> Batch | None:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
-        if sequence >= self._written:
+        if sequence >= self._sendable:
             return None
         if sequence != self._position:
             self._seek(sequence)
@@ -334,7 +348,7 @@ class Spool:
             segment.close()
         self._ledger.begin_stream(run_id)
         self._segments, self._report_numbers = [fresh], []
-        self.next_sequence = self._written = 0
+        self.next_sequence = self._written = self._sendable = 0
         self._begin_at(fresh, fresh.start, 0)
 
     def _follow_numbers(self) -> int:

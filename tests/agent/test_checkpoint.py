@@ -164,9 +164,9 @@ def test_the_best_is_the_one_nearest_to_the_best_evaluation_and_never_pruned(tmp
             if best is None or (success, mean_return) >= best[:2]:
                 best, wanted = (success, mean_return, version), None
         if best is not None and kept:
-            candidates = kept[-2:] + ([wanted] if wanted is not None else []) + kept[-3:-2]
-            wanted = min(sorted(set(candidates)), key=lambda v: abs(v - best[2]))
-        kept = sorted({*kept[-2:], *([wanted] if wanted is not None else [])})
+            wanted = min(kept, key=lambda v: abs(v - best[2]))
+        if steps:  # Nothing is dropped before something is added.
+            kept = sorted({*kept[-2:], *([wanted] if wanted is not None else [])})
         if restart:
             checkpoints = Checkpoints(folder, keep=2)
         assert [int(p.name) for p in checkpoints.all()] == kept

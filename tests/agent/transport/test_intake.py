@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,6 +111,21 @@ def test_what_a_failing_disk_does_not_take_is_taken_later_once_and_in_order(
     assert (
         [step for records in log.records() for step in records["step"]] == handed_over == list(range(stored))
     )
+    log.close()
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_on_demand_what_is_stored_was_forced_to_disk(tmp_path, monkeypatch, sync):
+    log = RecordLog.open(tmp_path / "replay.log", DTYPE)
+    forced = []
+    monkeypatch.setattr(os, "fsync", lambda _: forced.append(log.end))
+    intake = Intake(DTYPE, log, 1 << 20, sync=sync)
+    intake.join(STREAM, 0)
+    ends = [log.end]
+    for number in range(3):
+        intake.take(FrameKind.RECORDS, STREAM, number, 1, payload(number, 1))
+        ends.append(log.end)
+    assert forced == (ends if sync else [])
     log.close()
 
 

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -358,3 +359,23 @@ def test_a_spool_on_a_full_disk_is_refused_and_can_be_begun_when_there_is_room(t
         spool.close()
         at += 1
     assert at > 4
+
+
+def test_on_demand_nothing_is_sent_that_was_not_forced_to_disk(tmp_path, monkeypatch):
+    """Over several segments; what was appended since waits for the next call."""
+    sizes: dict[str, int] = {}
+
+    def fsync(descriptor):
+        sizes[Path(os.readlink(f"/proc/self/fd/{descriptor}")).name] = os.fstat(descriptor).st_size
+
+    spool = Spool(tmp_path, DTYPE, segment_bytes=150, limits=SpoolLimits(sync=True))
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in range(20):
+        spool.append(rows(number, 1))
+        assert numbers(spool, 0) == list(range(number))
+        spool.tend()
+        assert numbers(spool, 0) == list(range(number + 1))
+        for path in tmp_path.glob("*.log"):
+            assert path.name not in sizes or sizes[path.name] == path.stat().st_size
+    assert len(sizes) > 4
+    spool.close()
