@@ -163,7 +163,7 @@ class Intake:
             self._trouble.note(error)
             self._write_again_s = time.monotonic() + _WRITE_AGAIN_AFTER_S
             return False
-        if self._sync:
+        if self._sync and self._log is not None:
             self._log.sync()  # It is in the log: an error here is none that sending it again could mend.
         self._trouble.over()
         return True
