@@ -3,10 +3,12 @@
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from agent.algorithm import Algorithm, Batch, BeginsFrom, LearnsOffline, RewardLearner, TellsErrors
 from agent.checkpoint import Checkpoints, load_checkpoint
@@ -167,16 +169,29 @@ class Learner:
         path = self._checkpoints.newest()
         if path is None:
             return False
-        tensors, values = load_checkpoint(path)
+        try:
+            self._take_over(*load_checkpoint(path))
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:500]
+            raise InputError(
+                f"Checkpoint {path} does not fit this run, or is damaged ({type(error).__name__}: {reason}); "
+                "go on with the version and configuration that wrote it, or remove that folder for the one before."
+            ) from None
+        self._reported = (time.monotonic(), self._gradient_steps)
+        return True
+
+    def _take_over(self, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
         learner = self._reward_learner
         if learner is not None:
             learner.load_state_dict(below(_REWARD, tensors))
         self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(_REWARD)})
-        self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
+        counters = (values["blocks"], values.get("offline_updates", 0), values["environment_steps"])
+        if not all(isinstance(counter, int) and counter >= 0 for counter in counters):
+            raise ValueError(f"its counters {counters} are no counts")
         self._sampler.set_random_state(values["sampler_random_state"])
-        self._saved_at = values["environment_steps"]
-        self._reported = (time.monotonic(), self._gradient_steps)
-        return True
+        self._blocks, self._learned_offline, self._saved_at = counters
 
     def begin_from(self, path: Path) -> None:
         """Begin with the networks of another run's checkpoint. What that run learned offline need not be learned again.

@@ -32,7 +32,7 @@ from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
-from agent.transport.messages import decode_report
+from agent.transport.messages import MalformedMessageError, Report, decode_report
 from agent.transport.server import LearnerServer
 from agent.turns import Observer
 from controllers.loading import load_attribute
@@ -427,8 +427,22 @@ def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -
     kinds = (*REPORT_KINDS, OTHER_REPORT)
     entries = JournalReader(run.journal).new()
     written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
-    for encoded in list(log.reports())[written:]:
-        journal.write_report({**decode_report(encoded), **label})
+    for report in stored_reports(log)[written:]:
+        journal.write_report({**report, **label})
+
+
+def stored_reports(log: RecordLog) -> list[Report]:
+    """All reports in a log, in the order of writing.
+
+    Raises:
+        InputError: One is none.
+    """
+    try:
+        return [decode_report(encoded) for encoded in log.reports()]
+    except MalformedMessageError as error:
+        raise InputError(
+            f"{log.path} holds a report that cannot be read ({error}); restore it from a copy."
+        ) from None
 
 
 def _server_keys(config: RunConfig) -> ServerKeys | None:
