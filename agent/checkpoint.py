@@ -237,12 +237,19 @@ def load_policy(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 def _load(path: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         values = json.loads((path / _VALUES).read_text())
+        if not isinstance(values, dict):
+            raise ValueError(f"{_VALUES} holds no object")
         tensors = load_file(path / name)
     except FileNotFoundError:
         raise InputError(f"{path} is not a checkpoint: it needs {_VALUES} and {name}.") from None
-    except (json.JSONDecodeError, SafetensorError) as error:
+    except (
+        ValueError,
+        RecursionError,
+        SafetensorError,
+    ) as error:  # Of JSON, of text, of numbers without end.
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"Checkpoint {path} is damaged ({error}); remove that folder to go on from the one before."
+            f"Checkpoint {path} is damaged ({reason}); remove that folder to go on from the one before."
         ) from None
     if values.get("format_version") != FORMAT_VERSION:
         raise InputError(

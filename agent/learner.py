@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agent.algorithm import Algorithm, Batch, BeginsFrom, LearnsOffline, RewardLearner, TellsErrors
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config, InputError
@@ -192,14 +194,26 @@ class Learner:
         newest = self._newest_good()
         if newest is None:
             return False
-        _, tensors, values = newest
-        self._restore(tensors, values)
+        path, tensors, values = newest
+        try:
+            self._take_over(tensors, values)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:500]
+            raise InputError(
+                f"Checkpoint {path} does not fit this run, or is damaged ({type(error).__name__}: {reason}); "
+                "go on with the version and configuration that wrote it, or remove that folder for the one before."
+            ) from None
         self._resumed = True
-        self._sampler.load_state_dict(below(_SAMPLER, tensors))
-        self._sampler.set_random_state(values["sampler_random_state"])
-        self._saved_at = values["environment_steps"]
         self._reported = (time.monotonic(), self._gradient_steps, self.run_steps)
         return True
+
+    def _take_over(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        self._restore(tensors, values)
+        self._sampler.load_state_dict(below(_SAMPLER, tensors))
+        self._sampler.set_random_state(values["sampler_random_state"])
+        self._saved_at = _count_of(values["environment_steps"])
 
     def roll_back(self, reason: str) -> str | None:
         """Go back to the newest good checkpoint, or where there is none to where this process began.
@@ -523,7 +537,9 @@ class Learner:
             self._reward_learner.load_state_dict(below(_REWARD, tensors))
         others = (_REWARD, _SAMPLER)
         self._algorithm.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(others)})
-        self._blocks, self._learned_offline = values["blocks"], values.get("offline_updates", 0)
+        self._blocks, self._learned_offline = map(
+            _count_of, (values["blocks"], values.get("offline_updates", 0))
+        )
 
     def _forget_since(self) -> None:
         """Leave nothing behind of what was undone."""
@@ -566,3 +582,9 @@ class Learner:
                 **{name: round(value, 5) for name, value in self._metrics.items()},
             },
         )
+
+
+def _count_of(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"its counter {value!r} is no count")
+    return value

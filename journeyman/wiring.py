@@ -32,7 +32,7 @@ from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
-from agent.transport.messages import Report, decode_report
+from agent.transport.messages import MalformedMessageError, Report, decode_report
 from agent.transport.quarantine import Quarantine
 from agent.transport.server import LearnerServer
 from agent.transport.spool import SpoolLimits
@@ -452,10 +452,24 @@ def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -
     kinds = (*REPORT_KINDS, OTHER_REPORT)
     entries = JournalReader(run.journal).new()
     written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
-    reports = [decode_report(encoded) for encoded in list(log.reports())[written:]]
+    reports = stored_reports(log)[written:]
     for report in reports:
         journal.write_report({**report, **label})
     return reports
+
+
+def stored_reports(log: RecordLog) -> list[Report]:
+    """All reports in a log, in the order of writing.
+
+    Raises:
+        InputError: One is none.
+    """
+    try:
+        return [decode_report(encoded) for encoded in log.reports()]
+    except MalformedMessageError as error:
+        raise InputError(
+            f"{log.path} holds a report that cannot be read ({error}); restore it from a copy."
+        ) from None
 
 
 def _server_keys(config: RunConfig) -> ServerKeys | None:
