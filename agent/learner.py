@@ -9,8 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from agent.algorithm import Algorithm, Batch, BeginsFrom, LearnsOffline, RewardLearner, TellsErrors
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.config import Config, InputError

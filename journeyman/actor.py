@@ -9,11 +9,14 @@ from agent.actor import Actor
 from agent.transport.clients import ClientGroup
 from agent.turns import Observer
 from journeyman.acting import make_acting_env
+from journeyman.actor_watch import ActorWatch, EpisodeCounter
 from journeyman.config import RunConfig, compose
 from journeyman.learner import address, split_run
 from journeyman.process import never_fail_to_print, on_stop
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
+from journeyman.sinks.assembly import make_sinks
+from journeyman.sinks.sink import Outlets
 from journeyman.wiring import at_the_pace_of_a_hand, make_actor
 from robot_env.realtime import prefer_control_loop
 
@@ -57,8 +60,12 @@ def _actor(
     """See `open_actor`; `home` is where this machine keeps what is the actor's, `directory` the run if it is here."""
     spools = {name: home.agent(name).spool(config.actor.name) for name in config.practice.agents}
     config = at_the_pace_of_a_hand(config)
+    sinks = make_sinks(config, home.path, "actor")
     env, robot_env = make_acting_env(config, home.episodes, directory)
-    actor, client = make_actor(config, env, robot_env, spools, address(config), observer)
+    episodes = EpisodeCounter(observer or Observer())
+    actor, client = make_actor(config, env, robot_env, spools, address(config), episodes)
+    outlets = Outlets(sinks)
+    watch = ActorWatch(actor, client, episodes, outlets) if outlets else None
     try:
         if not config.robot.simulated_time and not prefer_control_loop():
             print(
@@ -68,3 +75,6 @@ def _actor(
     finally:
         env.close()
         client.close()
+        if watch is not None:
+            watch.close()
+        outlets.close()  # Last: a sink may keep one waiting.

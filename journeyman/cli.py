@@ -26,7 +26,7 @@ _VERBS = {
     "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",
     "robot": "ask or tell the controller node: status, stop, recover, e-stop, reset-e-stop, zero-ftsensor",
     "keys": "who may connect over a network: generate, show, authorise, revoke, list; see docs/security.md",
-    "doctor": "check this machine: graphics, compiler, GPU, real-time permission, ROS",
+    "doctor": "check this machine: graphics, GPU, memory, disk, devices, clocks, real-time permission, ROS",
 }
 
 
@@ -56,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     if verb == "doctor":
         parser.add_argument("--json", action="store_true", help="print JSON")
+        parser.add_argument(
+            "overrides",
+            nargs="*",
+            metavar="key=value",
+            help="peer=HOST:PORT compares clocks with a machine that runs journeyman doctor answer=HOST:PORT",
+        )
         return
     if verb == "label":
         _add_label_arguments(parser)

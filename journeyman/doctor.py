@@ -11,8 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
@@ -20,30 +19,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
-class Verdict(StrEnum):
-    """How a check ended. Only FAIL keeps `journeyman train` from working."""
-
-    OK = "OK"
-    WARN = "WARN"
-    FAIL = "FAIL"
+from agent.config import Config
+from journeyman import checkup_machine
+from journeyman.checkup import Check, Verdict
+from journeyman.checkup_clock import ClockAnswerer, peer_clock, split_address, synchronisation
+from journeyman.options import read_options
 
 
-@dataclass(frozen=True)
-class Check:
-    """The outcome of one check.
+class DoctorOptions(Config):
+    """What `journeyman doctor` is asked for besides.
 
     Attributes:
-        name: What was looked at.
-        verdict: How it ended.
-        finding: What was found.
-        fix: What to do about it; empty if nothing has to be done.
+        peer: `HOST:PORT` where another machine answers: the offset of its clock is measured.
+        answer: `HOST:PORT` to answer at, for a `peer=` elsewhere, until Ctrl-C; nothing is checked then.
     """
 
-    name: str
-    verdict: Verdict
-    finding: str
-    fix: str = ""
+    peer: str | None = None
+    answer: str | None = None
 
 
 GIB = 2**30
@@ -92,15 +84,36 @@ def run(options: argparse.Namespace, write: Callable[[str], object] = print) -> 
     """Check this machine and write what was found.
 
     Args:
-        options: `json` asks for a JSON list of checks instead of a table.
+        options: `json` asks for a JSON list of checks instead of a table; `overrides` are `DoctorOptions`.
         write: Takes the text, once.
 
     Returns:
         Exit code: 1 if any check failed, else 0.
     """
-    checks = [_guarded(name, probe) for name, probe in _PROBES.items()]
+    wanted = read_options(DoctorOptions, getattr(options, "overrides", []), "doctor")
+    if wanted.answer is not None:
+        return _answer(wanted.answer, write)
+    probes = dict(_PROBES)
+    if wanted.peer is not None:
+        peer = wanted.peer
+        split_address(peer)
+        probes["clock of the peer"] = lambda: peer_clock(peer)
+    checks = [_guarded(name, probe) for name, probe in probes.items()]
     write(json.dumps([asdict(check) for check in checks], indent=1) if options.json else _as_table(checks))
     return int(any(check.verdict is Verdict.FAIL for check in checks))
+
+
+def _answer(address: str, write: Callable[[str], object]) -> int:
+    """Tell others the time until Ctrl-C."""
+    answerer = ClockAnswerer(split_address(address))
+    write(
+        f"Telling the time at {address}. On the other machine: journeyman doctor peer=THIS_HOST:{answerer.port}"
+    )
+    try:
+        answerer.serve()
+    except KeyboardInterrupt:
+        answerer.close()
+    return 0
 
 
 def _guarded(name: str, probe: Callable[[], Check]) -> Check:
@@ -286,8 +299,15 @@ _PROBES: dict[str, Callable[[], Check]] = {
     "rendering": _rendering,
     "inverse kinematics": _inverse_kinematics,
     "transport": _transport,
+    "GPU": checkup_machine.gpu,
+    "memory": checkup_machine.memory,
     "disk": _disk,
+    "disk speed": checkup_machine.disk_speed,
+    "open files": checkup_machine.descriptors,
     "real time": _real_time,
+    "CPU governor": checkup_machine.governor,
     "clock": _clock,
+    "clock synchronisation": synchronisation,
+    "devices": checkup_machine.devices,
     "ROS 2": _ros,
 }

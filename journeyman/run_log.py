@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TextIO, cast
 
 from journeyman.json_lines import JsonLinesHandler
+from robot_env.program import WRONG_INPUT
 from robot_env.ros.node_log import ROS_LOGGERS
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -47,8 +48,10 @@ def run_log(folder: Path, process: str) -> Iterator[None]:
     threading.excepthook = _log_death_of_thread
     sys.stdout = cast(TextIO, Tee(stdout, "stdout", logging.INFO, handler))
     sys.stderr = cast(TextIO, Tee(stderr, "stderr", logging.WARNING, handler))
+    if folder.parent.is_dir():  # Of a run that is there: what is no run yet may turn out to be wrong input.
+        handler.handle(_record("begin", logging.INFO, f"{process} begins.", fields={"command": sys.argv}))
     try:
-        with _last_words(handler):
+        with _last_words(handler, folder):
             yield
     finally:
         sys.stdout, sys.stderr, threading.excepthook = stdout, stderr, thread_hook
@@ -105,7 +108,7 @@ class Tee:
 
 
 @contextmanager
-def _last_words(handler: logging.Handler) -> Iterator[None]:
+def _last_words(handler: logging.Handler, folder: Path) -> Iterator[None]:
     """Log what ends the block; the terminal is told by who catches it."""
     try:
         yield
@@ -116,14 +119,22 @@ def _last_words(handler: logging.Handler) -> Iterator[None]:
         # What has an exit code is said in a sentence (`robot_env.program`); of a defect the traceback is wanted.
         known = hasattr(error, "exit_code") or isinstance(error, OSError)
         info = None if known and error.__cause__ is None else (type(error), error, error.__traceback__)
-        handler.handle(_record("end", logging.CRITICAL, f"{type(error).__name__}: {error}", info))
+        # Of a process that never came into being for wrong input no folder is left.
+        if folder.is_dir() or getattr(error, "exit_code", None) != WRONG_INPUT:
+            handler.handle(_record("end", logging.CRITICAL, f"{type(error).__name__}: {error}", info))
         raise
 
 
 def _record(
-    name: str, level: int, message: str, exception: _ExceptionInfo | None = None
+    name: str,
+    level: int,
+    message: str,
+    exception: _ExceptionInfo | None = None,
+    fields: dict[str, Any] | None = None,
 ) -> logging.LogRecord:
-    return logging.LogRecord(name, level, "", 0, "%s", (message,), exception)
+    record = logging.LogRecord(name, level, "", 0, "%s", (message,), exception)
+    record.fields = fields or {}
+    return record
 
 
 def _log_death_of_thread(hook: threading.ExceptHookArgs) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import InputError
 from journeyman import doctor
 from journeyman.doctor import Check, Verdict
 
@@ -94,3 +95,21 @@ def test_a_folder_that_cannot_be_written_is_found(monkeypatch: pytest.MonkeyPatc
 def test_a_crashing_probe_is_no_crash() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         doctor._probe("import os; os.abort()")
+
+
+def test_the_clock_of_another_machine_is_compared_on_request(
+    monkeypatch: pytest.MonkeyPatch, written: list[str]
+) -> None:
+    only(monkeypatch)
+    far = Check("clock of the peer", Verdict.FAIL, "3 s ahead", "Use chrony.")
+    monkeypatch.setattr(doctor, "peer_clock", lambda peer: far if peer == "robot:5499" else None)
+    assert doctor.run(Namespace(json=True, overrides=["peer=robot:5499"]), written.append) == 1
+    (check,) = json.loads(written[0])
+    assert check["finding"] == "3 s ahead"
+
+
+@pytest.mark.parametrize("word", ["peer=robot", "answer=robot", "pier=robot:1"])
+def test_what_is_asked_for_must_make_sense(written: list[str], word: str) -> None:
+    with pytest.raises(InputError, match=r"HOST:PORT|no key 'pier'; choose from answer, peer"):
+        doctor.run(Namespace(json=True, overrides=[word]), written.append)
+    assert not written

@@ -16,8 +16,9 @@ from journeyman.run_log import for_people, run_log
 @pytest.fixture
 def entries(tmp_path):
     def read(process="learner"):
-        path = tmp_path / f"{process}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        found = [json.loads(line) for line in (tmp_path / f"{process}.jsonl").read_text().splitlines()]
+        assert brief(found[:1]) == [("begin", "INFO", f"{process} begins.")]
+        return found[1:]
 
     return read
 
@@ -66,6 +67,12 @@ def test_of_what_is_no_defect_no_traceback_is_kept(tmp_path, entries, error):
     (last,) = entries()
     assert str(error) in last["message"]
     assert "exception" not in last
+
+
+def test_wrong_input_leaves_no_folder(tmp_path):
+    with pytest.raises(InputError), run_log(tmp_path / "runs/logs", "learner"):
+        raise InputError("wrong seed")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interruption_is_no_failure(tmp_path, entries):
