@@ -10,13 +10,17 @@ from agent.transport.messages import PROTOCOL_VERSION, Hello, Report
 from agent.transport.sender import Sender, Told
 from agent.transport.spool import DEFAULT_LIMITS, Spool, SpoolLimits
 
+# A write takes microseconds; a disk that is being flushed holds one up for half a second, which no robot waits for.
+_PATIENCE_S = 0.01
+
 
 class ActorClient:
     """Hands transitions and reports to the learner exactly once each, and takes its newest weights.
 
-    What is handed over is on disk when `send` returns and goes out from there, again and again until the
-    learner has stored it, be it from the next process that opens the same spool. A learner of another run gets
-    none of it: its run begins with a new stream. All methods may be called from any thread.
+    What is handed over is on disk when `send` returns, unless the disk takes longer than a control period has time
+    for, and goes out from there, again and again until the learner has stored it, be it from the next process that
+    opens the same spool. A learner of another run gets none of it: its run begins with a new stream. All methods may
+    be called from any thread.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class ActorClient:
         """
         check_exposure(address, keys)
         self._address = address
-        self._spool = Spool(spool_directory, spec.dtype, limits=limits)
+        self._spool = Spool(spool_directory, spec.dtype, limits=limits, patience_s=_PATIENCE_S)
         self._told = Told(acknowledged=self._spool.acknowledged)
         self._seen_changes = 0
         self._taken_weights: tuple[int, bytes] | None = None

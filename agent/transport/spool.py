@@ -4,15 +4,17 @@ A folder with a file `stream` (the `Ledger`, locked by its owner) and segments `
 learner has wholly stored are deleted. An actor that restarts with the same folder goes on numbering where its
 predecessor was killed. All items belong to one run; the next run begins a new stream.
 
-Durability: an item is with the operating system when it was appended, so it survives `kill -9`. It is not forced to
-disk, which takes longer than a control period may: a loss of power can take the newest seconds. With `SpoolLimits.sync`
-the thread that sends does that before it sends, and a loss of power takes nothing that was sent. Where the disk takes
+Durability: an item is with the operating system when it was appended, so it survives `kill -9`; unless the disk takes
+longer than who appends has patience (`Spool.append`): then it follows from another thread. It is not forced to disk,
+which takes longer than a control period may: a loss of power can take the newest seconds. With `SpoolLimits.sync` the
+thread that sends does that before it sends, and a loss of power takes nothing that was sent. Where the disk takes
 nothing the items wait in memory, and where there is no room (`Spool.no_room`) whoever makes items should cease.
 """
 
 import logging
 import os
 import threading
+import time
 from bisect import bisect_left
 from collections import deque
 from contextlib import suppress
@@ -30,6 +32,8 @@ from agent.transport.messages import BATCH_BYTES, Report, encode_report
 
 log = logging.getLogger(__name__)
 
+_STALLED_S = 2.0  # A disk that takes so long is in trouble; until then whoever makes items need not know.
+_LAST_WRITE_S = 10.0
 _SEGMENTS = 128  # At most, about; each is an open file.
 _LEAST_SEGMENT_BYTES, _MOST_SEGMENT_BYTES = 1 << 20, 64 << 20
 _ENOUGH = (
@@ -60,6 +64,7 @@ class _Item(NamedTuple):
     kind: FrameKind
     payload: bytes
     items: int
+    since_s: float
 
 
 class Batch(NamedTuple):
@@ -94,6 +99,7 @@ class Spool:
         dtype: np.dtype[np.void],
         segment_bytes: int | None = None,
         limits: SpoolLimits = DEFAULT_LIMITS,
+        patience_s: float | None = None,
     ) -> None:
         """Open the spool in `directory`, or begin one.
 
@@ -102,6 +108,7 @@ class Spool:
             dtype: Layout of a record.
             segment_bytes: When the next file is begun; None takes what fits the limits.
             limits: How much may be kept.
+            patience_s: How long whoever appends waits for the disk; None as long as it takes.
 
         Raises:
             InputError: Another process uses it, its transitions are of another layout, it is damaged, or the disk takes
@@ -111,7 +118,11 @@ class Spool:
         fitting = min(max(limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
         self._segment_bytes = fitting if segment_bytes is None else segment_bytes
         self._limits = limits
-        self._lock = threading.Lock()
+        self._patience_s = patience_s
+        # Of what is numbered, for a moment; and of the last segment, for as long as the disk takes. In this order: disk
+        # before numbers.
+        self._lock, self._disk = threading.Lock(), threading.Lock()
+        self._moved = threading.Condition(self._lock)
         self._waiting: deque[_Item] = deque()
         self._failure: str | None = None
         self.no_room: str | None = None
@@ -128,6 +139,12 @@ class Spool:
         self._reading = self._segments[0]
         self._offset = self._reading.start
         self._position = self.oldest_sequence
+        self._closing = False
+        self._error: BaseException | None = None
+        self._writer: threading.Thread | None = None
+        if patience_s is not None:
+            self._writer = threading.Thread(target=self._keep_writing, name="spool", daemon=True)
+            self._writer.start()
 
     def _open(self, dtype: np.dtype[np.void]) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -166,7 +183,7 @@ class Spool:
             InputError: The learner of the other run lacks some of them.
         """
         # Takes long, but once in a run: what is appended meanwhile must belong wholly to one of the two.
-        with self._lock:
+        with self._disk, self._lock:
             owner = self._ledger.run_id
             if not owner:
                 self._ledger.belong_to(run_id)
@@ -184,7 +201,7 @@ class Spool:
     def append(self, records: Records) -> None:
         """Number records and write them to disk; those of one call stay in order. Costs one `write()`.
 
-        Those that the disk does not take wait in memory for `tend`.
+        Those that the disk does not take, or not within `patience_s`, wait in memory.
         """
         dtype = self._segments[-1].dtype
         if records.dtype is not dtype and records.dtype != dtype:
@@ -203,40 +220,79 @@ class Spool:
             if kind is FrameKind.REPORT:
                 self._report_numbers.append(self.next_sequence)
             self.next_sequence += count
-            self._waiting.append(_Item(kind, payload, count))
-            try:
-                self._write_waiting()
-            except OSError as error:
-                self._note(error)
-                self.no_room = self._why_no_room()
+            self._waiting.append(_Item(kind, payload, count, time.monotonic()))
+            if self._writer is not None:
+                self._wait_for_writer()
+        if self._writer is None:
+            with self._disk:
+                self._try_to_write()
+
+    def _wait_for_writer(self) -> None:
+        """Until what waits is written, or was tried in vain, or takes too long. With the lock."""
+        if self._failure is None:
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: not self._waiting or self._failure or self._error, self._patience_s)
+        if self._error is not None:
+            raise RuntimeError(f"The thread that writes the spool died: {self._error!r}.") from self._error
+        if stalled := self._stalled():
+            self.no_room = stalled
+
+    def _keep_writing(self) -> None:
+        """The writer's thread: the disk may hold it up, and nobody else."""
+        try:
+            while True:
+                with self._lock:
+                    # After a failure it is for `tend` to try again.
+                    self._moved.wait_for(lambda: self._closing or (self._waiting and self._failure is None))
+                    if self._closing:
+                        return
+                with self._disk:
+                    self._try_to_write()
+        except BaseException as error:
+            with self._lock:
+                self._error = error
+                self._moved.notify_all()
+
+    def _try_to_write(self) -> None:
+        """With the disk."""
+        try:
+            self._write_waiting()
+        except OSError as error:
+            self._note(error)
+            self.no_room = self._why_no_room()
 
     def _write_waiting(self) -> None:
-        """Write what waits, in order. With the lock."""
+        """Write what waits, in order. With the disk."""
         while self._waiting:
             item = self._waiting[0]
             self._segments[-1].append_raw(item.kind, item.payload, item.items, self.stream, self._written)
-            self._written += item.items
-            self._waiting.popleft()
-            if not self._limits.sync:
-                self._sendable = self._written
+            with self._lock:
+                self._written += item.items
+                self._waiting.popleft()
+                if not self._limits.sync:
+                    self._sendable = self._written
+                self._moved.notify_all()
 
     def tend(self) -> None:
         """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
         try:
             self.discard_acknowledged()
             self.rotate_if_full()
-            with self._lock:
-                if self._waiting:
-                    self._give_up_stored()
-                self._write_waiting()
+            if self._disk.acquire(blocking=False):  # Who holds it is writing.
+                try:
+                    if self._waiting:
+                        self._give_up_stored()
+                    self._write_waiting()
+                    self._failure = None
+                finally:
+                    self._disk.release()
             self._release()
-            self._failure = None
         except OSError as error:
             self._note(error)
         self.no_room = self._why_no_room()
 
     def _give_up_stored(self) -> None:
-        """Where the disk is full, do not keep even the last items that the learner has. With the lock."""
+        """Where the disk is full, do not keep even the last items that the learner has. With the disk."""
         last = self._segments[-1]
         if self.acknowledged < self._written or (len(self._segments) == 1 and last.first_sequence is None):
             return
@@ -259,12 +315,22 @@ class Spool:
     def _note(self, error: OSError) -> None:
         if not is_storage_error(error):
             raise error
-        self._failure = reason_of(error)
+        with self._lock:
+            self._failure = reason_of(error)
+            self._moved.notify_all()
+
+    def _stalled(self) -> str | None:
+        oldest = next(iter(self._waiting), None)
+        if oldest is None or time.monotonic() - oldest.since_s < _STALLED_S:
+            return None
+        return f"The disk of {self._directory} has taken nothing for {_STALLED_S:g} s."
 
     def _why_no_room(self) -> str | None:
         enough = 1.0 if self.no_room is None else _ENOUGH
         if self._failure is not None:
             return f"Transitions cannot be written to {self._directory} ({self._failure})."
+        if stalled := self._stalled():
+            return stalled
         if sum(segment.end for segment in self._segments) > self._limits.spool_bytes * enough:
             most = self._limits.spool_bytes / 1e9
             return f"The learner has yet to take {most:.3g} GB from {self._directory}, and no more may wait there."
@@ -287,7 +353,7 @@ class Spool:
             self._seek(sequence)
         while not self._ahead:
             self._read_ahead()
-        batch = _take_batch(self._ahead, sequence, self._reading.dtype.itemsize)
+        batch = _take_batch(self._ahead, sequence, self._sendable, self._reading.dtype.itemsize)
         self._position = sequence + batch.items
         return batch
 
@@ -322,8 +388,15 @@ class Spool:
 
     def close(self) -> None:
         """Release the folder; idempotent. What the disk does not take even now is lost, and told."""
-        with self._lock, suppress(OSError):
-            self._write_waiting()
+        if self._writer is not None:
+            with self._lock:
+                self._closing = True
+                self._moved.notify_all()
+            self._writer.join(_LAST_WRITE_S)
+        if self._disk.acquire(timeout=_LAST_WRITE_S):
+            with suppress(OSError):
+                self._write_waiting()
+            self._disk.release()
         if lost := sum(item.items for item in self._waiting):
             log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
         self._waiting.clear()
@@ -390,13 +463,16 @@ class Spool:
                 self._ahead.popleft()
 
 
-def _take_batch(frames: deque[Frame], sequence: int, itemsize: int) -> Batch:
-    """Take the leading frames of one kind as one batch that begins at `sequence`, which is in the first."""
+def _take_batch(frames: deque[Frame], sequence: int, below: int, itemsize: int) -> Batch:
+    """Take the leading frames of one kind, of items below a number, as one batch.
+
+    It begins at `sequence`, which is in the first.
+    """
     first = frames.popleft()
     if first.kind is FrameKind.REPORT:
         return Batch(first.kind, sequence, 1, bytes(first.payload))
     parts, end = [first.payload[(sequence - first.first_sequence) * itemsize :]], first.end_sequence
-    while frames and frames[0].kind is FrameKind.RECORDS:
+    while frames and frames[0].kind is FrameKind.RECORDS and frames[0].end_sequence <= below:
         end = frames[0].end_sequence
         parts.append(frames.popleft().payload)
     return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts))

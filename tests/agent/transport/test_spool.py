@@ -1,4 +1,6 @@
+import errno
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import InputError
-from agent.record_log import FrameKind
+from agent.record_log import FrameKind, RecordLog
+from agent.transport import spool as spool_module
 from agent.transport.messages import BATCH_BYTES, decode_report
 from agent.transport.spool import Spool, SpoolLimits
 
@@ -378,4 +381,90 @@ def test_on_demand_nothing_is_sent_that_was_not_forced_to_disk(tmp_path, monkeyp
         for path in tmp_path.glob("*.log"):
             assert path.name not in sizes or sizes[path.name] == path.stat().st_size
     assert len(sizes) > 4
+    spool.close()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk that takes nothing until `slow_disk.set()`; whoever writes waits."""
+    goes_on, append_raw = threading.Event(), RecordLog.append_raw
+
+    def wait_first(self, *arguments):
+        assert goes_on.wait(60.0)
+        append_raw(self, *arguments)
+
+    monkeypatch.setattr(RecordLog, "append_raw", wait_first)
+    yield goes_on
+    goes_on.set()
+
+
+def test_whoever_has_no_patience_goes_on_while_the_disk_holds_a_write_up(tmp_path, slow_disk, wait_until):
+    spool = Spool(tmp_path, DTYPE, patience_s=0.001)
+    for number in range(3):
+        spool.append(rows(number, 1))
+    spool.append_report({"number": 3})
+    assert spool.next_sequence == 4
+    assert spool.records_from(0) == 3
+    assert spool.next_batch(0) is None
+    spool.tend()  # Does not wait either.
+    slow_disk.set()
+    wait_until(lambda: spool.next_batch(3) is not None)
+    assert numbers(spool, 0) == [0, 1, 2, 3]
+    spool.close()
+    again = Spool(tmp_path, DTYPE)
+    assert again.next_sequence == 4
+    again.close()
+
+
+def test_a_disk_that_takes_nothing_for_long_is_no_room_until_it_does(
+    tmp_path, slow_disk, monkeypatch, wait_until
+):
+    monkeypatch.setattr(spool_module, "_STALLED_S", 0.0)
+    spool = Spool(tmp_path, DTYPE, patience_s=0.001)
+    spool.append(rows(0, 1))
+    assert "has taken nothing for" in spool.no_room
+    spool.tend()
+    assert "has taken nothing for" in spool.no_room
+    slow_disk.set()
+    wait_until(lambda: spool.next_batch(0) is not None)
+    spool.tend()
+    assert spool.no_room is None
+    spool.close()
+
+
+def test_what_a_patient_append_hands_over_is_written_when_it_returns(tmp_path):
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    for number in range(50):
+        spool.append(rows(number, 1))
+        assert spool.next_batch(number).items == 1
+    spool.close()
+
+
+def test_a_full_disk_is_noticed_by_who_has_a_writer_too(tmp_path, monkeypatch):
+    append_raw = RecordLog.append_raw
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    monkeypatch.setattr(RecordLog, "append_raw", full)
+    spool.append(rows(0, 1))
+    assert "No space left" in spool.no_room
+    spool.append(rows(1, 1))  # Nobody waits for what failed just now.
+    monkeypatch.setattr(RecordLog, "append_raw", append_raw)
+    spool.tend()
+    assert spool.no_room is None
+    assert spool.next_batch(0).items == 2
+    spool.close()
+
+
+def test_an_error_that_is_none_of_a_disk_ends_the_appending(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("a defect")
+
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    monkeypatch.setattr(RecordLog, "append_raw", broken)
+    with pytest.raises(RuntimeError, match=r"thread that writes the spool died.*a defect"):
+        spool.append(rows(0, 1))
+    monkeypatch.undo()
     spool.close()
