@@ -224,9 +224,8 @@ class Actor:
         finally:
             self._turns.park(ActorState.STOPPED, "")
             self._observer.on_event("The actor ends; the robot is parked.")
-        if (
-            self._client.refusal is None
-        ):  # Who is not taken need not wait: the next process of its spool sends it.
+        # Who is not taken need not wait: the next process of its spool sends what is left.
+        if self._client.refusal is None:
             self._client.flush(timeout_s=10.0)
 
     def _wait_for_policy(self) -> None:

@@ -55,7 +55,7 @@ class LearnerTeam:
 
         Raises:
             RuntimeError: A receive thread died, which only a new process can mend.
-            StorageError: What was learned at the end cannot be saved.
+            StorageError: What was learned at the end, or in an offline phase, cannot be saved.
         """
         with ExitStack() as stack:
             for learner in self._learners:
@@ -96,6 +96,8 @@ class LearnerTeam:
             return False
         try:
             return learner.turn()
+        except StorageError:
+            raise  # Of the disk, not of the agent.
         except Exception as error:
             learner.server.raise_if_dead()
             self._step_back(learner, str(error))

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 _LOOK_EVERY_S = 5.0
+_LEAST_SPARE_BYTES = 10 << 20  # Of a checkpoint and of reports; less is no room, whatever actors may take.
 
 
 class DiskWatch:
@@ -12,12 +13,12 @@ class DiskWatch:
 
     Args:
         folder: On the disk.
-        spare_bytes: Below that it is as good as full.
+        spare_bytes: Below that, or below 10 MB, it is as good as full.
     """
 
     def __init__(self, folder: Path, spare_bytes: int) -> None:
         self._folder = folder
-        self._spare_bytes = spare_bytes
+        self._spare_bytes = max(spare_bytes, _LEAST_SPARE_BYTES)
         self._look_s = 0.0
         self._trouble = ""
 

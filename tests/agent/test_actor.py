@@ -515,7 +515,10 @@ def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_
             until(lambda: second.client.refusal is not None)
             assert "Another actor named 'actor-0' is connected" in second.client.refusal
             assert second.actor.state is ActorState.WAITING_FOR_POLICY
+            waits = []
+            second.client.flush = waits.append
             second.end()
+            assert not waits
             assert (second.robot.sent, second.env.seeds) == ([], [])
         first.wait_for_rows(20)
 

@@ -1,5 +1,6 @@
 """Two agents, one actor, one learner process: real ZeroMQ, an environment that says whose turn it is."""
 
+import errno
 import threading
 
 import gymnasium
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent import storage
 from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints
 from agent.demonstrations import Demonstrations
@@ -15,6 +17,7 @@ from agent.learner import Learner, LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.storage import StorageError
 from agent.team import LearnerTeam
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
@@ -305,3 +308,19 @@ def test_a_dead_receive_thread_ends_the_process_which_alone_can_mend_it(tmp_path
     rig.algorithms[1].fails = die
     with pytest.raises(RuntimeError, match="disk full"):
         rig.run()
+
+
+def test_an_agent_whose_end_cannot_be_saved_keeps_no_other_from_it(tmp_path, monkeypatch):
+    rig = Rig(tmp_path, checkpoint_every=10_000)
+
+    def write_synced(path, content):
+        if NAMES[0] in path.parts:
+            raise OSError(errno.ENOSPC, "")
+        storage.write_synced(path, content)
+
+    monkeypatch.setattr("agent.checkpoint.write_synced", write_synced)
+    with pytest.raises(StorageError, match="cannot be saved"):
+        rig.run()
+    saved = [len(Checkpoints(tmp_path / name / "checkpoints").all()) for name in NAMES]
+    assert saved == [0, 1]
+    assert not rig.team.resting

@@ -49,6 +49,8 @@ def test_a_disk_that_fills_up_is_told_once_and_so_is_its_room(tmp_path, monkeypa
     assert "has less than 100 MB left: where it takes nothing more, the robot is parked" in full
     assert over == f"The disk of {tmp_path} takes everything again."
     assert "is read-only" in read_only
+    disk.f_bavail, disk.f_flag = 10**7, 0
+    assert "has less than 10 MB left" in DiskWatch(tmp_path, 0).news()
 
 
 def test_a_disk_that_is_gone_is_told(tmp_path):

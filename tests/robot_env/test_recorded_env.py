@@ -163,14 +163,19 @@ def test_what_cannot_be_written_is_said_once_and_the_robot_goes_on(record, tmp_p
     assert capfd.readouterr().err.count("is not recorded") == 1
 
 
-@pytest.mark.parametrize("room_bytes", [100, 5000, 9000])
+@pytest.mark.parametrize("room_bytes", [100, 5000, 9000, -300])
 def test_a_full_disk_costs_the_episodes_it_does_not_take_and_nothing_else(
     record, tmp_path, capfd, room_bytes
 ):
-    """No file may be larger than there is room for a while; the disk takes a part of what is too much."""
+    """No file may be larger than there is room for a while; the disk takes a part of what is too much.
+
+    Less than 0: so much less than a whole episode needs, so that its last step is taken and its end is not.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     env = record()
     for limited in (False, True, True, False):
+        if limited and room_bytes < 0:
+            room_bytes += (tmp_path / "actor-0-000000.mcap").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes if limited else soft, hard))
         try:
             env.reset(seed=0)
