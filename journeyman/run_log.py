@@ -18,6 +18,7 @@ from journeyman.json_lines import JsonLinesHandler
 from robot_env.program import WRONG_INPUT
 from robot_env.ros.node_log import ROS_LOGGERS
 
+_LINE_LENGTH = 32 << 10
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -91,8 +92,8 @@ class Tee:
         with _room_or_not():
             self.for_people.write(text)
         *lines, rest = (getattr(self._begun, "line", "") + text).split("\n")
-        self._begun.line = rest
-        for line in lines:
+        self._begun.line = _as_seen(rest)[:_LINE_LENGTH]  # Something may draw for hours and never end a line.
+        for line in map(_as_seen, lines):
             if line.strip() and "\x1b" not in line:
                 self._handler.handle(_record(self._name, self._level, line))
         return len(text)
@@ -105,6 +106,11 @@ class Tee:
     def __getattr__(self, name: str) -> Any:
         """Everything else is the stream's own."""
         return getattr(self.for_people, name)
+
+
+def _as_seen(line: str) -> str:
+    """What is left of a line that was drawn over again and again, as progress bars do."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 @contextmanager

@@ -128,6 +128,18 @@ class Full(io.StringIO):
         self.flush()
 
 
+def test_of_what_is_drawn_over_the_last_is_kept_and_no_memory_taken(tmp_path, entries, capsys):
+    with run_log(tmp_path, "learner"):
+        for number in range(3):
+            print(f"\r{number} of 3", end="")
+        assert sys.stdout._begun.line == "2 of 3"
+        print("\r3 of 3\r")
+        sys.stdout.write("x" * 100_000)
+        assert len(sys.stdout._begun.line) < 100_000
+    assert capsys.readouterr().out.startswith("\r0 of 3\r1 of 3\r2 of 3\r3 of 3\r\n")
+    assert [e["message"] for e in entries()] == ["3 of 3"]
+
+
 def test_printing_onto_a_full_disk_ends_nothing(tmp_path, entries, monkeypatch):
     full = Full()
     monkeypatch.setattr(sys, "stdout", full)
