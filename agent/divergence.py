@@ -41,6 +41,8 @@ class DivergenceConfig(Config):
 class DivergedError(RuntimeError):
     """Learning went wrong, and what came of it must not be acted by or saved."""
 
+    exit_code = 1
+
 
 class LossWatch:
     """Notices a critic loss that explodes long before it is infinite.

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.storage import StorageTrouble, write_fully
 
-REPORT_KINDS = ("episode", "evaluation", "fault", "state")
+REPORT_KINDS = ("episode", "evaluation", "fault", "state", "policy_refused")
 """Kinds of entries that actors report; the learner writes them down."""
 OTHER_REPORT = "report"
 """Kind of an entry that an actor reported without one of these."""

@@ -159,6 +159,7 @@ class Learner:
             "Those before are as they were, and learning goes on; it is tried again.",
         )
         self._published = -1
+        self._newer_wanted = False
         self._reported = (time.monotonic(), 0, 0)
 
     @property
@@ -295,6 +296,9 @@ class Learner:
             Exception: See `run`.
         """
         self.receive()
+        if self._newer_wanted and self._is_past_offline():
+            self._newer_wanted = False
+            self._publish()
         owed = not self._is_past_offline() or self._blocks < self._allowed_blocks()
         if not self._is_past_offline():
             self._learn_offline()
@@ -375,6 +379,7 @@ class Learner:
         for report in self.server.poll_reports():
             self._journal.write_report({**report, **self._label})
             self.note_evaluation(report)
+            self._newer_wanted |= report.get("kind") == "policy_refused"
         for news in self._quarantine.take_news() if self._quarantine else ():
             self._journal.write("quarantine", {**news, **self._label})
         allowance = self._config.max_environment_steps if rests else self._allowance()

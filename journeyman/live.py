@@ -77,6 +77,8 @@ class LiveView:
                 self.message(_evaluation_line(entry))
             elif entry["kind"] == "agent_failed" or (entry["kind"] == "rollback" and "agent" not in entry):
                 self.message(entry["message"])  # A team says of its agents what became of them.
+            elif entry["kind"] == "policy_refused":
+                self.message(f"{entry['actor']}: {entry['message']}")
             elif entry["kind"] == "fault":
                 self.message(f"{entry['actor']} waits: {entry['message']}")
             elif entry["kind"] == "state":

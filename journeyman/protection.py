@@ -16,10 +16,11 @@ def summarise(journal: Episodes, quarantined: Mapping[str, int]) -> dict[str, An
 
     Returns:
         `rollbacks`, how often a learner went back to a checkpoint, by the agent's name where there are several; and
-        `quarantined`.
+        `quarantined`; `refused_policies`, how often an actor refused weights or an action.
     """
     rollbacks = Counter(entry.get("agent", "") for entry in journal if entry["kind"] == "rollback")
-    return {"rollbacks": dict(rollbacks), "quarantined": dict(quarantined)}
+    refused = sum(entry["kind"] == "policy_refused" for entry in journal)
+    return {"rollbacks": dict(rollbacks), "quarantined": dict(quarantined), "refused_policies": refused}
 
 
 def describe(summary: dict[str, Any]) -> str:
@@ -31,4 +32,6 @@ def describe(summary: dict[str, Any]) -> str:
     if quarantined := summary["quarantined"]:
         why = ", ".join(f"{reason} ({count:,})" for reason, count in quarantined.items())
         parts.append(f"{sum(quarantined.values()):,} transitions were not learned from: {why}")
+    if refused := summary["refused_policies"]:
+        parts.append(f"actors refused {refused} polic{'y' if refused == 1 else 'ies'}")
     return f"Protection: {'; '.join(parts)}." if parts else ""

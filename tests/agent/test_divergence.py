@@ -378,3 +378,17 @@ def test_a_damaged_checkpoint_is_still_an_error(make):
     (rig.checkpoints.newest() / "state.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="damaged"):
         make().learner.resume()
+
+
+def test_an_actor_that_refuses_a_policy_is_given_a_newer_one_at_once(make):
+    rig = make(publish_every=1000)
+
+    def complain():
+        if len(rig.algorithm.seen) == 33:
+            rig.wire.reports.append({"kind": "policy_refused", "message": "no"})
+
+    rig.algorithm.broken = complain
+    assert rig.learner.run()
+    assert [version for version, _ in rig.wire.published] == [0, 33]
+    [entry] = [e for e in JournalReader(rig.journal).new() if e["kind"] == "policy_refused"]
+    assert entry["message"] == "no"

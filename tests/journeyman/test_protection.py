@@ -34,6 +34,10 @@ def test_the_report_tells_what_happened_and_is_silent_otherwise():
     summary = protection.summarise(kinds, {"reward is not finite": 1200})
     assert summary["rollbacks"] == {"": 1, "back": 1}
     told = protection.describe(summary)
+    assert summary["refused_policies"] == 0
+    assert "actors refused 2 policies" in protection.describe(
+        protection.summarise([{"kind": "policy_refused"}] * 2, {})
+    )
     assert "went back to a checkpoint 2 times" in told
     assert "1,200 transitions were not learned from: reward is not finite (1,200)" in told
     assert protection.describe(protection.summarise(kinds[:1], {})) == ""
