@@ -9,11 +9,12 @@ PYTEST_ARGS ?=
 BIN = $(VENV)/bin
 BOOTSTRAP = sh tools/bootstrap.sh
 
-.PHONY: help demo install dev external system test check format wheel clean
+.PHONY: help demo install dev external system test soak check format wheel clean
 
 help: ## list the targets
 	@echo "make demo     set up everything on this machine, then learn to lift a cube: journeyman train $(DEMO)"
 	@echo "make test     set up everything, then run the checks and the tests; PYTEST_ARGS='-m \"not slow\"' for less"
+	@echo "make soak     the tests that take minutes and say more of what shorter ones say, too"
 	@echo "make check    ruff, ruff format, mypy, import-linter"
 	@echo "make format   let ruff repair what it can"
 	@echo "make external an environment of its own, $(EXTERNAL_VENV), for the benchmarks of others (docs/external.md)"
@@ -53,6 +54,9 @@ test: dev system
 	$(MAKE) --no-print-directory check || status=1; \
 	"$(BIN)/python" -m pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST_ARGS) || status=1; \
 	exit $$status
+
+soak: dev system
+	"$(BIN)/python" -m pytest -n auto --maxprocesses 8 -m soak $(PYTEST_ARGS)
 
 check: dev
 	@status=0; \

@@ -10,14 +10,13 @@ import gymnasium
 import msgspec
 import numpy as np
 
-from agent.algorithm import Policy, replan
+from agent.algorithm import replan
 from agent.config import Config
 from agent.evaluation import evaluate_agents
+from agent.fitness import Agent, UnfitActionError, UnfitObservationError, fit_action
 from agent.transition import Provenance, TransitionSpec
-from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.turns import ActorState, BrokenOff, Faults, Interrupted, Observer, Turns
-from agent.weights import decode_weights
 
 
 class ActorConfig(Config):
@@ -84,28 +83,6 @@ class _Tally:
         self._intervened = intervened
 
 
-@dataclass
-class Agent:
-    """One of those that an actor acts for: a policy, and the learner that improves it.
-
-    Attributes:
-        policy: Takes the published weights.
-        client: The way to its learner.
-        policy_version: Of the weights that it acts by; -1 before the first.
-    """
-
-    policy: Policy
-    client: ActorClient
-    policy_version: int = -1
-
-    def take_new_weights(self) -> None:
-        """Act by the newest weights from now on, if there are newer ones."""
-        newest = self.client.latest_weights()
-        if newest is not None:
-            self.policy_version, payload = newest
-            self.policy.load_weights(decode_weights(payload))
-
-
 class Actor:
     """The control loop never waits for the network, except where time is simulated and waiting costs nothing.
 
@@ -149,7 +126,10 @@ class Actor:
         self._spec = spec
         self._seed = seed
         self._provenance = provenance
-        self._fault = fault
+        self._fault: tuple[type[Exception], ...] = (
+            UnfitObservationError,
+            *(fault if isinstance(fault, tuple) else (fault,)),
+        )
         self._observer = observer or Observer()
         self._turns = Turns(
             config.name,
@@ -213,10 +193,13 @@ class Actor:
             self._next_evaluation = 0 if at_start else self._due_after(steps)
             while True:
                 try:
+                    self._wait_for_policy()
                     self._evaluate_if_due()
                     self._episode()
                 except BrokenOff:
                     continue
+                except UnfitActionError as error:
+                    self._policy_failed(error)
                 except self._fault as error:
                     self._robot_failed(error)
         except Interrupted:
@@ -224,18 +207,25 @@ class Actor:
         finally:
             self._turns.park(ActorState.STOPPED, "")
             self._observer.on_event("The actor ends; the robot is parked.")
-        self._client.flush(timeout_s=10.0)
+        # Who is not taken need not wait: the next process of its spool sends what is left.
+        if self._client.refusal is None:
+            self._client.flush(timeout_s=10.0)
 
     def _wait_for_policy(self) -> None:
-        """No step before the first weights: a late joiner must not act on random ones."""
-        while any(agent.policy_version < 0 for agent in self._agents.values()):
+        """No step before the first weights, or before newer ones: nobody acts on random ones, or on unfit ones."""
+        while not all(agent.is_fit for agent in self._agents.values()):
             self._turns.rest(ActorState.WAITING_FOR_POLICY)
             self._client.wait(timeout_s=0.1)
             self._take_new_weights()
 
     def _take_new_weights(self) -> None:
         for agent in self._agents.values():
-            agent.take_new_weights()
+            self._take_weights_of(agent)
+
+    def _take_weights_of(self, agent: Agent) -> None:
+        """The newest, unless they are unfit: then the learner is told, and asked for others."""
+        if (refusal := agent.take_new_weights()) is not None:
+            self._refuse_policy(agent, refusal)
 
     def _episode(self) -> None:
         """One episode. Its number is the position of its first step in the streams: unique, also after a restart."""
@@ -253,7 +243,7 @@ class Actor:
         while not done:
             if not self._turns.wait_for_turn(who):
                 return
-            agent.take_new_weights()
+            self._take_weights_of(agent)
             action = self._act(agent, observation, rng)
             raw, reward, terminated, truncated, info = self._env.step(action)
             next_observation = self._spec.observation(raw)
@@ -284,7 +274,7 @@ class Actor:
     def _act(self, agent: Agent, observation: dict[str, Any], rng: np.random.Generator) -> Any:
         if self._client.known_steps < self._config.random_steps:
             return rng.uniform(-1.0, 1.0, self._spec.action_space.shape).astype(np.float32)
-        return agent.policy.act(observation, deterministic=False)
+        return fit_action(agent.policy, observation, self._spec, deterministic=False)
 
     def _due_after(self, steps: int) -> int:
         every = self._config.evaluate_every
@@ -366,3 +356,22 @@ class Actor:
                 }
             )
         self._turns.wait_to_retry()
+
+    def _policy_failed(self, error: UnfitActionError) -> None:
+        """Park the robot until there are newer weights; the episode or evaluation in progress is dropped."""
+        agent = next(agent for agent in self._agents.values() if agent.policy is error.policy)
+        agent.is_fit = False
+        why = f"Policy version {agent.policy_version} gave {error}: the robot is parked until there is a newer one."
+        self._turns.park(ActorState.WAITING_FOR_POLICY, why)
+        self._refuse_policy(agent, why)
+
+    def _refuse_policy(self, agent: Agent, why: str) -> None:
+        self._observer.on_event(why)
+        agent.client.report(
+            {
+                "kind": "policy_refused",
+                "actor": self._config.name,
+                "environment_steps": self._client.known_steps,
+                "message": why,
+            }
+        )

@@ -91,6 +91,10 @@ class Demonstrations(ReplayBuffer):
         values[recorded] = self.capacity + there
         return values
 
+    def _known_and_newer(self, total_added: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        known, newer = super()._known_and_newer(total_added)
+        return np.concatenate([known, self.capacity + np.arange(len(self._recorded))]), newer
+
     @property
     def _places(self) -> int:
         return self.capacity + len(self._recorded)

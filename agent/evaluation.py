@@ -8,6 +8,7 @@ import gymnasium
 import msgspec
 
 from agent.algorithm import Policy, replan
+from agent.fitness import fit_action
 from agent.transition import TransitionSpec
 
 
@@ -96,6 +97,10 @@ def evaluate_agents(
 
     Returns:
         By name; without those that had no episode.
+
+    Raises:
+        UnfitActionError: A policy gave what no robot can do; it was not done.
+        UnfitObservationError: What was seen is not finite.
     """
     alone = {"keep_going": keep_going, "unaided": True}  # A helping hand would be judged, not the policy.
     outcomes: dict[str, list[_Outcome]] = {name: [] for name in policies}
@@ -107,7 +112,7 @@ def evaluate_agents(
             name = started.get("agent", "") if len(policies) > 1 else next(iter(policies))
             replan(policies[name])
             while not done:
-                action = policies[name].act(spec.observation(observation), deterministic=True)
+                action = fit_action(policies[name], spec.observation(observation), spec, deterministic=True)
                 observation, reward, terminated, truncated, info = env.step(action)
                 after_step(index, info)
                 total, steps, done = total + float(reward), steps + 1, terminated or truncated

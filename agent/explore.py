@@ -90,7 +90,8 @@ class ExPLORe(SAC):
             self.reward_net = mlp(inputs, 1, sizes, layer_norm=False).to(device)
             self.mask_net = mlp(inputs, 1, sizes, layer_norm=False).to(device)
             self.novelty = Novelty(inputs, sizes).to(device)
-        self.earned = torch.tensor([torch.inf, -torch.inf], device=device)
+        most = torch.finfo(torch.float32).max  # Not infinite: what a checkpoint holds is finite.
+        self.earned = torch.tensor([most, -most], device=device)
         self._labelling = {
             name: torch.optim.Adam(
                 [p for p in getattr(self, name).parameters() if p.requires_grad],
@@ -158,7 +159,7 @@ class ExPLORe(SAC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
         super().load_state_dict(state)
-        self.earned = state["earned"].to(self._device)
+        self.earned = state["earned"].to(self._device).nan_to_num()  # Older checkpoints have infinities.
         for name, optimizer in self._labelling.items():
             getattr(self, name).load_state_dict(below(f"{name}.", state))
             load_optimizer_state(optimizer, below(f"optimizer.{name}.", state))
@@ -173,7 +174,7 @@ class ExPLORe(SAC):
         if "earned" in state:
             for name in _LABELLERS:
                 take_over(getattr(self, name), name, state)
-            self.earned = state["earned"].to(self._device)
+            self.earned = state["earned"].to(self._device).nan_to_num()
 
     def _inputs(self, batch: Batch) -> Tensor:
         return torch.cat([self.encoder(self._observation(batch, "observation")), batch["action"]], -1)

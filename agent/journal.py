@@ -1,19 +1,31 @@
 """Append-only JSON lines: what happened in a run, for people, reports and the live view."""
 
 import json
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-REPORT_KINDS = ("episode", "evaluation", "fault", "state")
+from agent.storage import StorageTrouble, write_fully
+
+REPORT_KINDS = ("episode", "evaluation", "fault", "state", "policy_refused")
 """Kinds of entries that actors report; the learner writes them down."""
 OTHER_REPORT = "report"
 """Kind of an entry that an actor reported without one of these."""
 
 
+_MOST_WAITING = 10_000
+
+
 class Journal:
-    """One file of JSON objects, one per line, each with the wall-clock time `time` in seconds since the epoch."""
+    """One file of JSON objects, one per line, each with the wall-clock time `time` in seconds since the epoch.
+
+    What a full or failing disk does not take waits in memory, in order, for the next entry; nobody is held up. Where
+    too many wait, only reports are kept, of which a resumed learner counts those that the replay log has.
+    """
 
     def __init__(self, path: Path, listener: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         """Open, or begin, a journal.
@@ -25,13 +37,22 @@ class Journal:
         self._listener = listener
         path.parent.mkdir(parents=True, exist_ok=True)
         cut_torn_line(path)
-        self._file = path.open("a")
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._waiting: deque[bytes] = deque()
+        self._end: int | None = None  # Of the last whole line, where a part of another may follow.
+        self._trouble = StorageTrouble(
+            f"The journal {path}", "What happens is kept in memory until there is room."
+        )
 
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Append one entry; it is with the operating system when this returns."""
+        """Append one entry; unless the disk is full it is with the operating system when this returns."""
         entry = {"time": time.time(), "kind": kind, **values}
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        if len(self._waiting) < _MOST_WAITING or kind in (*REPORT_KINDS, OTHER_REPORT):
+            self._waiting.append((json.dumps(entry) + "\n").encode())
+        try:
+            self._write_waiting()
+        except OSError as error:
+            self._trouble.note(error)
         if self._listener is not None:
             self._listener(entry)
 
@@ -42,8 +63,22 @@ class Journal:
         self.write(str(kind) if kind in REPORT_KINDS else OTHER_REPORT, values)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; idempotent. What still waits is given up."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._write_waiting()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            if self._end is not None:
+                os.ftruncate(self._fd, self._end)
+            self._end = os.lseek(self._fd, 0, os.SEEK_END)
+            write_fully(self._fd, (self._waiting[0],))
+            self._end = None
+            self._waiting.popleft()
+        self._trouble.over()
 
 
 class JournalReader:

@@ -1,5 +1,6 @@
 """The next batch, sampled and on its way to the device while the device learns from the last one."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -79,15 +80,28 @@ class Prefetcher:
         assert self._pending is None
         return self._sampler.sample_demonstrations(batch_size)
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """As `MixedSampler.state_dict`; what a batch under way taught is not known yet."""
+        return self._sampler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """As `MixedSampler.load_state_dict`, once the batch under way is drawn."""
+        self._wait()
+        self._sampler.load_state_dict(state)
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling before the batch under way: who goes on from it draws that batch again."""
         return self._sampler.random_state() if self._pending is None else self._pending.random_state
 
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken; a batch under way is discarded."""
+        self.discard()
+        self._sampler.set_random_state(state)
+
+    def discard(self) -> None:
+        """Forget the batch under way, and draw others."""
         self._wait()
         self._pending = None
-        self._sampler.set_random_state(state)
 
     def close(self) -> None:
         """End the thread. A batch under way is discarded, as if it had not been begun."""

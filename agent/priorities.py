@@ -98,6 +98,29 @@ class Priorities:
         least = self._least.nodes[1]
         return float((self.held * least / self._sums.nodes[1]) ** -beta) if self.held else 0.0
 
+    def state(self) -> tuple[NDArray[np.float64], float]:
+        """Of every place, shape (places,), 0 where nothing is; and the greatest there was."""
+        return self._sums.of(np.arange(self._places)), self._greatest
+
+    def restore(
+        self,
+        rows: NDArray[np.int64],
+        priorities: NDArray[np.float64],
+        newer: NDArray[np.int64],
+        greatest: float,
+    ) -> None:
+        """Go back to a `state`.
+
+        Args:
+            rows: Where the same transitions are as then.
+            priorities: Of them, shape (rows,).
+            newer: Where others are.
+            greatest: Of then.
+        """
+        self._greatest = greatest
+        self.assign(rows, priorities)
+        self.assign(newer, greatest)
+
     def marks(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """What tells the transitions that are there now from those that will be there later, shape (N,)."""
         return rows + self._places * self._taken[rows]

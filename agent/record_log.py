@@ -5,7 +5,7 @@ consecutive items of one stream: its head says which stream and which numbers, s
 has been stored (`RecordLog.cursors`) and nothing is stored twice after a restart.
 
 Durability: every append is one `write()`. What was written survives the death of the process; only `sync()`
-makes it survive the loss of power. Call `sync()` at checkpoints.
+makes it survive the loss of power. Call `sync()` at checkpoints. What a full disk took half of is cut off again.
 """
 
 import fcntl
@@ -14,6 +14,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 
 from agent.config import InputError
+from agent.storage import write_atomically, write_fully
 from agent.transition import Records, describe_layout, differing_layout
 
 FORMAT_VERSION = 1
@@ -96,6 +98,7 @@ class RecordLog:
         self.first_sequence: int | None = None
         self.dropped_bytes = 0
         self._fd = descriptor
+        self._is_torn = False
         self.start = self.end = _read_head(path, descriptor, dtype)
         self._recover()
 
@@ -137,19 +140,19 @@ class RecordLog:
             first_sequence = self.cursors.get(stream, 0)
         head = _FRAME_HEAD.pack(_FRAME_MAGIC, kind, count, len(payload), first_sequence, stream)
         crc = _CRC.pack(zlib.crc32(payload, zlib.crc32(head)))
-        size = _OVERHEAD + len(payload)
+        self._cut()
         try:
-            written = os.writev(self._fd, (head, crc, payload))
-            if written != size:
-                raise OSError(
-                    f"{self.path}: only {written} of {size} bytes could be written; is the disk full?"
-                )
-        except OSError:
-            os.ftruncate(self._fd, self.end)
+            write_fully(self._fd, (head, crc, payload))
+        except BaseException:
+            self._is_torn = True
+            with suppress(
+                OSError
+            ):  # A disk that is read-only now cannot be cut either: before the next append, then.
+                self._cut()
             raise
         self._count(kind, stream, first_sequence, count)
         # Last, because a reader in another thread takes everything below `end` as whole.
-        self.end += size
+        self.end += _OVERHEAD + len(payload)
 
     def read_frames(self, offset: int, max_bytes: int = _READ_BYTES) -> list[Frame]:
         """Whole frames from byte `offset`: what fits into `max_bytes`, but one at least if there is any."""
@@ -180,6 +183,13 @@ class RecordLog:
             if frame.kind is FrameKind.REPORT:
                 yield frame.payload
 
+    def clear(self) -> None:
+        """Forget all frames. Nobody may be reading."""
+        os.ftruncate(self._fd, self.start)
+        self.cursors.clear()
+        self.record_count, self.first_sequence, self.end = 0, None, self.start
+        self._is_torn = False
+
     def sync(self) -> None:
         """Make everything appended so far survive a loss of power."""
         os.fsync(self._fd)
@@ -189,6 +199,12 @@ class RecordLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _cut(self) -> None:
+        """Remove what is left of a frame that could not be written."""
+        if self._is_torn:
+            os.ftruncate(self._fd, self.end)
+            self._is_torn = False
 
     def _recover(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -235,16 +251,6 @@ def lock(descriptor: int, path: Path) -> None:
         raise InputError(
             f"{path} is in use by another process; stop that one first, or use another directory."
         ) from None
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that after a crash it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _create(path: Path, dtype: np.dtype[np.void]) -> None:

@@ -1,5 +1,6 @@
 """Replay memory and the mixing of online data with demonstrations."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from agent.algorithm import Batch
 from agent.frames import Convert, FrameStore
 from agent.priorities import Priorities
 from agent.reading import ROW, Reader, TaughtReader, read_steps
+from agent.tensors import above, below
 from agent.trajectories import RETURN, EpisodeIndex, EpisodeTracker, returns_to_go
 from agent.transition import Records, TransitionSpec
 
@@ -109,7 +111,7 @@ class ReplayBuffer:
         return np.arange(self._oldest, self.total_added) % self.capacity
 
     def draw_by_priority(self) -> Priorities:
-        """From here on draw in proportion to priorities; they are not part of `random_state`.
+        """From here on draw in proportion to priorities; they are part of `state_dict`, not of `random_state`.
 
         Returns:
             All the same, for the caller to change.
@@ -157,6 +159,28 @@ class ReplayBuffer:
         """Uniform in [0, 1), shape (count,), for who reads: of the same random state as `draw`."""
         return self._rng.random(count)
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What was learned about the transitions held: their priorities, if they are drawn by any."""
+        if self.priorities is None:
+            return {}
+        priorities, greatest = self.priorities.state()
+        return {
+            "priorities": torch.from_numpy(priorities),
+            "greatest": torch.tensor(greatest, dtype=torch.float64),
+            "total_added": torch.tensor(self.total_added),
+        }
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over what was learned about transitions that were there already; newer ones have the greatest priority.
+
+        Nothing happens without a state, or with that of a replay of another size, where they were in other places.
+        """
+        if self.priorities is None or not state or len(state["priorities"]) != self._places:
+            return
+        known, newer = self._known_and_newer(int(state["total_added"]))
+        values = state["priorities"].numpy()[known]
+        self.priorities.restore(known, values, newer, float(state["greatest"]))
+
     def random_state(self) -> dict[str, Any]:
         """State of the sampling, as plain values."""
         return dict(self._rng.bit_generator.state)
@@ -164,6 +188,11 @@ class ReplayBuffer:
     def set_random_state(self, state: dict[str, Any]) -> None:
         """Go on sampling where `random_state` was taken."""
         self._rng.bit_generator.state = state
+
+    def _known_and_newer(self, total_added: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of transitions that were held when so many had been added, and of those that came later."""
+        numbers = np.arange(self._oldest, self.total_added)
+        return numbers[numbers < total_added] % self.capacity, numbers[numbers >= total_added] % self.capacity
 
     @property
     def _places(self) -> int:
@@ -285,6 +314,17 @@ class MixedSampler:
         rows = self._demonstrations.draw(batch_size)
         part = self._read(self._demonstrations, self._names, rows)
         return {name: self._to_device(values) for name, values in part.items()}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What was learned about the transitions of both buffers, flat."""
+        return above("online.", self._online.state_dict()) | above(
+            "demonstrations.", self._demonstrations.state_dict()
+        )
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take over a `state_dict`, once the same transitions are there."""
+        self._online.load_state_dict(below("online.", state))
+        self._demonstrations.load_state_dict(below("demonstrations.", state))
 
     def random_state(self) -> dict[str, Any]:
         """State of the sampling of both buffers, as plain values."""

@@ -7,16 +7,15 @@ from contextlib import ExitStack, closing
 
 from agent.journal import Journal
 from agent.learner import Learner
-
-_MOST_RESTARTS = 3
+from agent.storage import StorageError
 
 
 class LearnerTeam:
     """Gives each of its learners the next block of updates in turn: none can starve another.
 
-    A learner that fails (its learning diverged, its batches cannot be drawn) goes back to its newest checkpoint, as it
-    would in a new process. One that has none, or fails again and again, rests: its agent acts by the last weights
-    that worked, what arrives for it is stored, and the others go on.
+    A learner that fails (its learning diverged, its batches cannot be drawn) goes back to its newest good checkpoint,
+    see `Learner.roll_back`. One that fails again and again rests: its agent acts by the last weights that worked, what
+    arrives for it is stored, and the others go on.
 
     Args:
         learners: Each with a name of its own; at least one.
@@ -29,7 +28,6 @@ class LearnerTeam:
         self._changed = changed
         self._journal = journal
         self._stop = threading.Event()
-        self._failures = dict.fromkeys((learner.name for learner in learners), 0)
         self.resting: dict[str, str] = {}
         """Agents that do not learn any more, and why."""
         for learner in self._learners:
@@ -57,6 +55,7 @@ class LearnerTeam:
 
         Raises:
             RuntimeError: A receive thread died, which only a new process can mend.
+            StorageError: What was learned at the end, or in an offline phase, cannot be saved.
         """
         with ExitStack() as stack:
             for learner in self._learners:
@@ -66,12 +65,22 @@ class LearnerTeam:
                 worked = [self._turn(learner) for learner in self._learners]
                 if True not in worked:
                     self._wait()
-            for learner in self._learners:
+            self._end()
+        return self._is_complete()
+
+    def _end(self) -> None:
+        """End each, also where the disk takes nothing of another."""
+        unsaved: StorageError | None = None
+        for learner in self._learners:
+            try:
                 if learner.name not in self.resting:
                     learner.end()
                 elif self._is_complete():  # The others tell their actors at their end.
                     learner.server.stop_actors("the run is complete")
-        return self._is_complete()
+            except StorageError as error:
+                unsaved = error
+        if unsaved is not None:
+            raise unsaved
 
     def collect(self) -> None:
         """Take in what actors handed over while the servers were closing."""
@@ -87,6 +96,8 @@ class LearnerTeam:
             return False
         try:
             return learner.turn()
+        except StorageError:
+            raise  # Of the disk, not of the agent.
         except Exception as error:
             learner.server.raise_if_dead()
             self._step_back(learner, str(error))
@@ -94,10 +105,10 @@ class LearnerTeam:
 
     def _step_back(self, learner: Learner, reason: str) -> None:
         name = learner.name
-        self._failures[name] += 1
-        outcome = f"Agent {name} failed: {reason}"
-        if self._failures[name] <= _MOST_RESTARTS and learner.resume():
-            outcome += f" It goes on from its newest checkpoint, of {learner.updates:,} updates."
+        outcome = f"Agent {name} failed: {reason}."
+        where = learner.roll_back(outcome)
+        if where is not None:
+            outcome += f" It goes on from {where}."
         else:
             self.resting[name] = reason
             outcome += " It rests, and acts by the last weights that worked; the others go on."

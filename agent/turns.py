@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.config import InputError
 from agent.transport.clients import ClientGroup
@@ -39,7 +39,7 @@ class ActorState(StrEnum):
     FAULT = auto()
     """The robot cannot be driven."""
     PARKED = auto()
-    """The learner is gone."""
+    """The learner is gone, or there is no room for what the robot does."""
     STOPPED = auto()
     """It has ended."""
 
@@ -60,6 +60,14 @@ class Observer:
 
     def on_episode(self, report: dict[str, Any]) -> None:
         """An episode is over; `report` is what the learner writes into its journal."""
+
+
+class _Rest(NamedTuple):
+    """Why the robot rests: for how long, in words, and what is said at its end."""
+
+    state: ActorState
+    why: str
+    over: str
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -142,7 +150,9 @@ class Turns:
             raise Interrupted
 
     def rest(self, then: ActorState) -> bool:
-        """Keep the robot parked while a person wants it to, and on hardware also while the learner is gone.
+        """Keep the robot parked while a person wants it to, or what it does could not be kept for the learner.
+
+        On hardware it is parked while the learner is gone, too.
 
         Args:
             then: What is about to be done. While the robot is not known to work again, that is an attempt, and the
@@ -154,20 +164,17 @@ class Turns:
         Raises:
             Interrupted: See `raise_if_stopping`.
         """
-        rested: ActorState | None = None
+        rested: _Rest | None = None
         self.raise_if_stopping()
         while (reason := self._begin(then)) is not None:
-            if reason is not rested:
-                why = self._why(reason)
-                self.park(reason, why)
-                self._observer.on_event(why)
+            if reason != rested:
+                self.park(reason.state, reason.why)
+                self._observer.on_event(reason.why)
                 rested = reason
             self._client.wait(timeout_s=_LOOK_EVERY_S)
             self.raise_if_stopping()
         if rested is not None:
-            self._observer.on_event(
-                "Resumed." if rested is ActorState.PAUSED else "The learner answers again."
-            )
+            self._observer.on_event(rested.over)
         return rested is not None
 
     def wait_for_turn(self, then: ActorState) -> bool:
@@ -255,7 +262,7 @@ class Turns:
             self._park()
         self._enter(state, why)
 
-    def _begin(self, state: ActorState) -> ActorState | None:
+    def _begin(self, state: ActorState) -> _Rest | None:
         """Enter `state` unless there is a reason to rest; returns that. Nobody can pause between the two."""
         with self._lock:
             reason = self._reason_to_rest()
@@ -263,17 +270,21 @@ class Turns:
                 self._enter(ActorState.FAULT if self._complaints else state)
         return reason
 
-    def _reason_to_rest(self) -> ActorState | None:
+    def _reason_to_rest(self) -> _Rest | None:
         if self._paused:
-            return ActorState.PAUSED
+            return _Rest(
+                ActorState.PAUSED, "Paused: the robot is parked until somebody says resume.", "Resumed."
+            )
+        if (no_room := self._client.no_room) is not None:
+            why = f"{no_room} The robot is parked until there is room."
+            return _Rest(ActorState.PARKED, why, "There is room for transitions again.")
         if not self._lockstep and self._client.seconds_since_contact > self._park_after_s:
-            return ActorState.PARKED
+            if (refusal := self._client.refusal) is not None:
+                why = f"{refusal} The robot is parked until the learner takes this actor."
+                return _Rest(ActorState.PARKED, why, "The learner takes this actor.")
+            why = f"No word from the learner for {self._park_after_s:g} s: the robot is parked until it answers."
+            return _Rest(ActorState.PARKED, why, "The learner answers again.")
         return None
-
-    def _why(self, reason: ActorState) -> str:
-        if reason is ActorState.PAUSED:
-            return "Paused: the robot is parked until somebody says resume."
-        return f"No word from the learner for {self._park_after_s:g} s: the robot is parked until it answers."
 
     def _enter(self, state: ActorState, why: str = "") -> None:
         if state is self.state:

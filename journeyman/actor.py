@@ -12,7 +12,7 @@ from journeyman.acting import make_acting_env
 from journeyman.actor_watch import ActorWatch, EpisodeCounter
 from journeyman.config import RunConfig, compose
 from journeyman.learner import address, split_run
-from journeyman.process import on_stop
+from journeyman.process import never_fail_to_print, on_stop
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
 from journeyman.sinks.assembly import make_sinks
@@ -23,6 +23,7 @@ from robot_env.realtime import prefer_control_loop
 
 def run(options: argparse.Namespace) -> int:
     """Drive the robot until the learner or a person says stop."""
+    never_fail_to_print()
     with open_actor(options.overrides) as (actor, client):
         if not options.supervised:  # A supervisor knows that the learner comes; a person may have mistyped.
             client.wait_welcome(timeout_s=60.0)

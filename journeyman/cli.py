@@ -25,6 +25,7 @@ _VERBS = {
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
     "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",
     "robot": "ask or tell the controller node: status, stop, recover, e-stop, reset-e-stop, zero-ftsensor",
+    "keys": "who may connect over a network: generate, show, authorise, revoke, list; see docs/security.md",
     "doctor": "check this machine: graphics, GPU, memory, disk, devices, clocks, real-time permission, ROS",
 }
 
@@ -80,6 +81,14 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             "action", choices=("check",), help="check PATH [task=...] [out=FILE.json]; see docs/offline.md"
         )
         parser.add_argument("words", nargs="*", help="a path and key=value")
+        return
+    if verb == "keys":
+        parser.add_argument(
+            "action", choices=("generate", "show", "authorise", "revoke", "list"), help="what to do"
+        )
+        parser.add_argument(
+            "words", nargs="*", metavar="WORD", help="NAME, or NAME and KEY, and folder=DIR (default: keys)"
+        )
         return
     if verb == "compare":
         parser.add_argument(

@@ -17,8 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
+from agent.checkpoint import Which
 from agent.config import Config, InputError
 from agent.learner import LearnerConfig
+from agent.transport.limits import Limits
 from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
@@ -221,11 +223,28 @@ class TransportConfig(Config):
     Attributes:
         address: ZeroMQ address of the learner; `auto` is a socket of this machine for `train`, and
             tcp://127.0.0.1:5488 for `learner` and `actor`.
-        keys: Folder with CURVE keys; needed for every address that is not loopback.
+        keys: Folder with CURVE keys, made by `journeyman keys`; needed for every address that is not loopback.
+        limits: What the learner takes from its actors at most.
+        spool_gb: How much an actor may keep on disk for a learner that does not take it; then it parks the robot.
+        spare_disk_gb: How much it leaves free on that disk; below that it parks the robot, too.
+        sync: Whether items are forced to disk before they are sent, and before they are acknowledged, so that a loss of
+            power takes none that was: see docs/faults.md.
     """
 
     address: str = "auto"
     keys: str | None = None
+    limits: Limits = Limits()
+    spool_gb: float = 8.0
+    spare_disk_gb: float = 0.2
+    sync: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not 0.05 <= self.spool_gb <= 1e6 or not 0 <= self.spare_disk_gb <= 1e6:
+            raise ValueError(
+                f"transport.spool_gb {self.spool_gb} must be at least 0.05 and spare_disk_gb {self.spare_disk_gb} must "
+                "not be negative; both at most a million"
+            )
 
 
 class FinalEvaluationConfig(Config):
@@ -236,11 +255,13 @@ class FinalEvaluationConfig(Config):
         video_episodes: How many of them are filmed; 0 needs no graphics library.
         baseline: Whether a clone of the demonstrations is evaluated, too, for comparison. Null does so where that costs
             neither a robot's time nor much of a computer's: simulated, without cameras.
+        checkpoint: Whose policy: of the `newest`, or of the one that is nearest to the `best` evaluation of the run.
     """
 
     episodes: int = 50
     video_episodes: int = 3
     baseline: bool | None = None
+    checkpoint: Which = "newest"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -255,9 +276,9 @@ class RunConfig(Config):
     """Everything a run depends on.
 
     Attributes:
-        init: Folder of a run whose policy, and critics if it has any, this one begins with: its newest checkpoint. The
-            offline phase counts as done, and its demonstrations are this run's unless `demonstrations.folder` names
-            others.
+        init: Folder of a run whose policy, and critics if it has any, this one begins with. The offline phase counts as
+            done, and its demonstrations are this run's unless `demonstrations.folder` names others.
+        init_checkpoint: Which of that run's checkpoints: `newest` or `best`.
     """
 
     task: Task
@@ -271,6 +292,7 @@ class RunConfig(Config):
     sink: dict[str, SinkConfig] = {}
     seed: int = 0
     init: str | None = None
+    init_checkpoint: Which = "newest"
     learner: LearnerConfig = LearnerConfig()
     actor: ActorConfig = ActorConfig()
     demonstrations: DemonstrationConfig = DemonstrationConfig()

@@ -57,7 +57,7 @@ def evaluate_newest(
     env: RobotEnv,
     after_step: Callable[[int, dict[str, Any]], None] = lambda _episode, _info: None,
 ) -> dict[str, Evaluation]:
-    """Evaluate the policies of the newest checkpoints, by the name of the agent.
+    """Evaluate the policies of the newest checkpoints, or of the best ones, by the name of the agent.
 
     Raises:
         InputError: An agent has no checkpoint yet.
@@ -88,14 +88,20 @@ def evaluate_newest(
 def newest_policy(
     config: RunConfig, directory: RunDirectory, spec: TransitionSpec, name: str
 ) -> tuple[Policy, dict[str, Any]]:
-    """Of an agent's newest checkpoint, and the checkpoint's values.
+    """Of an agent's newest checkpoint, or its best one if `evaluation.checkpoint` says so, and the checkpoint's values.
 
     Raises:
         InputError: There is none yet.
     """
-    path = directory.agent(name).checkpoints().newest()
+    checkpoints, which = directory.agent(name).checkpoints(), config.evaluation.checkpoint
+    path = checkpoints.find(which)
+    whose = f"Agent {name} of run" if name else "Run"
+    if path is None and checkpoints.newest() is not None:
+        raise InputError(
+            f"{whose} {directory.path} was never evaluated while it learned, so no checkpoint is the {which}: set "
+            "evaluation.checkpoint=newest."
+        )
     if path is None:
-        whose = f"Agent {name} of run" if name else "Run"
         raise InputError(f"{whose} {directory.path} has no checkpoint yet: train it first.")
     weights, values = load_policy(path)
     policy = make_policy(config.algorithm, spec, config.seed)

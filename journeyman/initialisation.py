@@ -58,7 +58,13 @@ def initial_checkpoint(config: RunConfig, agent: str) -> Path | None:
     if config.init is None:
         return None
     run, _ = RunDirectory.open(Path(config.init), [])
-    path = run.agent(agent).checkpoints().newest()
+    checkpoints = run.agent(agent).checkpoints()
+    path = checkpoints.find(config.init_checkpoint)
+    if path is None and checkpoints.newest() is not None:
+        raise InputError(
+            f"init_checkpoint={config.init_checkpoint}, but init={config.init} was never evaluated: set "
+            "init_checkpoint=newest."
+        )
     if path is None:
         raise InputError(
             f"init={config.init} has no checkpoint yet: let it learn for longer, or name another run."

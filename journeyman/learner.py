@@ -12,7 +12,7 @@ from journeyman.collect import record_demonstrations
 from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
 from journeyman.initialisation import begun_from
 from journeyman.offline.minari import STORED
-from journeyman.process import on_stop, yield_to_control_loop
+from journeyman.process import never_fail_to_print, on_stop, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
 from journeyman.sinks.assembly import JournalTap, make_sinks
@@ -22,11 +22,12 @@ from journeyman.wiring import make_learners
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
 INTERRUPTED = 130
 _FILES = ("model", "goals", "cache")  # Keys of `reward.config` that name some.
-_FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed", "init")
+_FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed", "init", "init_checkpoint")
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
+    never_fail_to_print()
     config, directory = open_or_create(options.overrides, options.supervised)
     with run_log(directory.logs, "learner"):
         return _learn(options, config, directory)

@@ -15,6 +15,7 @@ from rich.table import Table
 from agent.journal import JournalReader
 from agent.turns import ActorState
 from journeyman.config import RunConfig
+from journeyman.disk_watch import DiskWatch
 from journeyman.help import helped_command
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import for_people
@@ -32,6 +33,7 @@ class LiveView:
         self._config = config
         self._helped = helped_command(directory.path)
         self._reader = JournalReader(directory.journal)
+        self._disk = DiskWatch(directory.path, int(config.transport.spare_disk_gb * 1e9))
         self._console = Console()
         self._console.file = for_people(sys.stdout)  # What it says is logged by `message`.
         self._recent: deque[bool] = deque(maxlen=_RECENT_EPISODES)
@@ -68,11 +70,15 @@ class LiveView:
 
     def refresh(self) -> None:
         """Take in what is new and draw it."""
+        if (news := self._disk.news()) is not None:
+            self.message(news)
         for entry in self._take_in():
             if entry["kind"] == "evaluation":
                 self.message(_evaluation_line(entry))
-            elif entry["kind"] == "agent_failed":
-                self.message(entry["message"])
+            elif entry["kind"] == "agent_failed" or (entry["kind"] == "rollback" and "agent" not in entry):
+                self.message(entry["message"])  # A team says of its agents what became of them.
+            elif entry["kind"] == "policy_refused":
+                self.message(f"{entry['actor']}: {entry['message']}")
             elif entry["kind"] == "fault":
                 self.message(f"{entry['actor']} waits: {entry['message']}")
             elif entry["kind"] == "state":

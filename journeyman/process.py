@@ -1,10 +1,12 @@
-"""What learner and actor have in common as processes: stop politely on a signal, or when the supervisor is gone."""
+"""What learner and actor have in common as processes: when they stop, and that a full disk does not stop them."""
 
+import io
 import os
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from robot_env.devices.terminal import TERMINAL_VARIABLE, terminal_here
 from robot_env.program import when_signalled
@@ -29,6 +31,39 @@ def when_input_ends(stop: Callable[[], None]) -> None:
         stop()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def never_fail_to_print() -> None:
+    """What is printed into a file on a full disk is lost, and ends neither the learner nor the robot's program.
+
+    To be called before anything is printed. Streams that somebody has replaced stay as they are.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is getattr(sys, f"__{name}__") and stream is not None:
+            stream.flush()
+            lossy = io.BufferedWriter(_Lossy(stream.fileno()))
+            setattr(sys, name, io.TextIOWrapper(lossy, errors="replace", line_buffering=True))
+
+
+class _Lossy(io.RawIOBase):
+    """A file that takes everything, and keeps what it can."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, content: Any) -> int:
+        data = memoryview(content).cast("B")
+        try:
+            return os.write(self._descriptor, data)
+        except OSError:
+            return len(data)
 
 
 def child_environment() -> dict[str, str]:

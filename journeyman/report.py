@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 from agent.evaluation import Evaluation
 from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
+from agent.transport.quarantine import count_reasons
 from agent.transport.spool import Spool
-from journeyman import baseline, interventions, practice_report, reward_watch, spot_checks
+from journeyman import baseline, interventions, practice_report, protection, reward_watch, spot_checks
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 def write_report(config: RunConfig, directory: RunDirectory) -> str:
     """Write `report/` and say in a few lines what is in it."""
-    sent, stored = _count_transitions(config, directory)  # First: it says so if the run is in use.
+    sent, stored, aside = _count_transitions(config, directory)  # First: it says so if the run is in use.
     folder = directory.report
     folder.mkdir(exist_ok=True)
     evaluations, cloned, film_note = _evaluate_and_film(config, directory, folder)
@@ -47,6 +49,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     summary = _summary(config, journal, evaluations) | {
         "transitions_sent": sent,
         "transitions_stored": stored,
+        "protection": protection.summarise(journal, aside),
         "spot_checks": spot_checks.watch(directory.episodes),
         "baseline": msgspec.to_builtins(cloned),
     }
@@ -54,6 +57,7 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
     lines = [
         *(f"{describe(evaluation, name)}." for name, evaluation in evaluations.items()),
         *([baseline.describe(cloned)] if cloned else []),
+        *filter(None, [protection.describe(summary["protection"])]),
         *(
             tell(summary[key])
             for key, tell in (
@@ -152,11 +156,12 @@ def _practice(
     return practice_report.summarise([e for e in journal if e["kind"] == "state"], episodes)
 
 
-def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int, int]:
+def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int, int, dict[str, int]]:
     """Transitions that actors handed over, by their own numbering, and transitions that the learner stored.
 
     The two are independent: a stream numbers transitions and reports together, so what was handed over is what
-    remains of the numbers without the reports. What an actor of another machine still spools is not seen here.
+    remains of the numbers without the reports. What an actor of another machine still spools is not seen here. Of what
+    was stored a part may be in the quarantine, from which nothing is learned: third is how much of it, by the reason.
 
     Raises:
         InputError: The run is in use.
@@ -165,21 +170,25 @@ def _count_transitions(config: RunConfig, directory: RunDirectory) -> tuple[int,
     dtype = make_spec(env).dtype
     env.close()
     counts = [_count_of_agent(directory.agent(name), dtype) for name in config.practice.agents]
-    sent, stored = (sum(part) for part in zip(*counts, strict=True))
-    return sent, stored
+    sent, stored, asides = zip(*counts, strict=True)
+    reasons = sum(map(Counter, asides), Counter[str]())
+    return sum(sent), sum(stored), dict(reasons)
 
 
-def _count_of_agent(home: RunDirectory, dtype: np.dtype[np.void]) -> tuple[int, int]:
+def _count_of_agent(home: RunDirectory, dtype: np.dtype[np.void]) -> tuple[int, int, dict[str, int]]:
     log = RecordLog.open(home.replay_log, dtype)
     reports = sum(frame.kind is FrameKind.REPORT for frame in log.frames())
-    sent = sum(log.cursors.values()) - reports
+    aside, cursors = count_reasons(home.quarantine, dtype)
+    for stream, cursor in log.cursors.items():
+        cursors[stream] = max(cursors.get(stream, 0), cursor)
+    sent = sum(cursors.values()) - reports
     for folder in home.spools():
         spool = Spool(folder, dtype)
-        sent += spool.records_from(log.cursors.get(spool.stream, 0))
+        sent += spool.records_from(cursors.get(spool.stream, 0))
         spool.close()
     stored = log.record_count
     log.close()
-    return sent, stored
+    return sent, stored + sum(aside.values()), aside
 
 
 def _plot(

@@ -29,6 +29,7 @@ class RunDirectory:
         self.run_id = path / "run_id"
         self.journal = path / "journal.jsonl"
         self.replay_log = path / "replay.log"
+        self.quarantine = path / "quarantine.log"
         self.demonstrations = path / "demonstrations"
         self.episodes = path / "episodes"
         self.report = path / "report"

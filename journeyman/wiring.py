@@ -32,8 +32,10 @@ from agent.transition import Provenance, Records, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.clients import ClientGroup
 from agent.transport.curve import ClientKeys, ServerKeys
-from agent.transport.messages import decode_report
+from agent.transport.messages import MalformedMessageError, Report, decode_report
+from agent.transport.quarantine import Quarantine
 from agent.transport.server import LearnerServer
+from agent.transport.spool import SpoolLimits
 from agent.turns import Observer
 from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
@@ -314,21 +316,28 @@ def _make_learner(
     sampler = make_sampler(
         config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
     )
-    _catch_up(journal, run, log, name)
-    keys = _server_keys(config)
+    caught_up = _catch_up(journal, run, log, name)
+    keys, quarantine = _server_keys(config), Quarantine(home.quarantine, spec)
     server = LearnerServer(
         address,
         spec,
         task_description(config, name),
         run_id=run.identity(),
         record_log=log,
+        quarantine=quarantine,
         keys=keys,
+        limits=config.transport.limits,
+        sync=config.transport.sync,
         changed=changed,
     )
     checkpoints = home.checkpoints(config.learner.keep_checkpoints)
     reward = make_reward_learner(config, env, spec, demonstrations, device)
     prefetcher = Prefetcher(sampler, ahead=device.type != "cpu")
-    learner = Learner(config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name)
+    learner = Learner(
+        config.learner, algorithm, prefetcher, server, checkpoints, journal, reward, name, quarantine
+    )
+    for report in caught_up:
+        learner.note_evaluation(report)
     if not learner.resume() and (initial := initial_checkpoint(config, name)) is not None:
         learner.begin_from(initial)
     return learner
@@ -390,8 +399,15 @@ def make_actor(
 
 
 def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path, address: str) -> Agent:
+    transport = config.transport
     client = ActorClient(
-        address, config.actor.name, spec, task_description(config, name), spool, keys=_client_keys(config)
+        address,
+        config.actor.name,
+        spec,
+        task_description(config, name),
+        spool,
+        keys=_client_keys(config),
+        limits=SpoolLimits(int(transport.spool_gb * 1e9), int(transport.spare_disk_gb * 1e9), transport.sync),
     )
     # A restarted actor must not explore with the same noise again, nor one agent with another's.
     entropy = np.random.SeedSequence(
@@ -430,14 +446,30 @@ def task_description(config: RunConfig, agent: str = "") -> dict[str, str]:
     return flat
 
 
-def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> None:
-    """Write the reports that a killed learner had stored but not yet written down."""
+def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> list[Report]:
+    """Write the reports that a killed learner had stored but not yet written down, and return them."""
     label = {"agent": agent} if agent else {}
     kinds = (*REPORT_KINDS, OTHER_REPORT)
     entries = JournalReader(run.journal).new()
     written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
-    for encoded in list(log.reports())[written:]:
-        journal.write_report({**decode_report(encoded), **label})
+    reports = stored_reports(log)[written:]
+    for report in reports:
+        journal.write_report({**report, **label})
+    return reports
+
+
+def stored_reports(log: RecordLog) -> list[Report]:
+    """All reports in a log, in the order of writing.
+
+    Raises:
+        InputError: One is none.
+    """
+    try:
+        return [decode_report(encoded) for encoded in log.reports()]
+    except MalformedMessageError as error:
+        raise InputError(
+            f"{log.path} holds a report that cannot be read ({error}); restore it from a copy."
+        ) from None
 
 
 def _server_keys(config: RunConfig) -> ServerKeys | None:

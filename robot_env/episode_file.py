@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,10 @@ class EpisodeFile:
             return
         self._closed = True
         if self._messages is not None:
-            self._messages.close()
+            with suppress(
+                OSError
+            ):  # A full disk refuses what is still to be written; it is closed all the same.
+                self._messages.close()
             self._partial.unlink(missing_ok=True)
 
     @property

@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,13 +193,16 @@ class _Recorder:
             except (InputError, OSError) as error:
                 episode.broken = True
                 self._complain(str(error))
+                with suppress(OSError):  # Half an episode would take the last of a full disk.
+                    episode.discard()
 
     def _complain(self, reason: str) -> None:
         """A full disk says the same of each episode."""
         words = re.sub(r"\d+", "", reason)
         if words not in self._complaints:
             self._complaints.add(words)
-            print(f"An episode is not recorded: {reason}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # Where errors are written may be the full disk.
+                print(f"An episode is not recorded: {reason}", file=sys.stderr, flush=True)
 
 
 def _kept(observation: Observation) -> Observation:

@@ -192,4 +192,4 @@ def load_task(path: Path) -> Task:
     except OSError as error:
         raise InputError(f"Task file {path} cannot be read: {error.strerror}; check the path.") from None
     except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a task: {error}.") from None
+        raise InputError(f"{path} is not a task: {' '.join(str(error).split())}.") from None

@@ -184,3 +184,11 @@ def test_the_ros_robot_of_the_example_loads_and_reaches_its_workspace(tmp_path: 
         corner = position_m + offset_m
         joints = solver.solve(corner, quaternion, home)
         assert kinematics.pose(joints)[0] == pytest.approx(corner, abs=1e-3)
+
+
+def test_every_test_that_the_page_of_faults_names_is_there() -> None:
+    folder = ROOT / "tests"
+    for path, name in re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "faults.md").read_text()):
+        found = [file for file in folder.rglob(Path(path).name) if str(file).endswith(path)]
+        assert found, path
+        assert any(f"def {name}(" in file.read_text() for file in found) or not name, name

@@ -8,15 +8,19 @@ from agent.transition import Records, TransitionSpec
 from agent.transport.curve import ClientKeys, check_exposure
 from agent.transport.messages import PROTOCOL_VERSION, Hello, Report
 from agent.transport.sender import Sender, Told
-from agent.transport.spool import Spool
+from agent.transport.spool import DEFAULT_LIMITS, Spool, SpoolLimits
+
+# A write takes microseconds; a disk that is being flushed holds one up for half a second, which no robot waits for.
+_PATIENCE_S = 0.01
 
 
 class ActorClient:
     """Hands transitions and reports to the learner exactly once each, and takes its newest weights.
 
-    What is handed over is on disk when `send` returns and goes out from there, again and again until the
-    learner has stored it, be it from the next process that opens the same spool. A learner of another run gets
-    none of it: its run begins with a new stream. All methods may be called from any thread.
+    What is handed over is on disk when `send` returns, unless the disk takes longer than a control period has time
+    for, and goes out from there, again and again until the learner has stored it, be it from the next process that
+    opens the same spool. A learner of another run gets none of it: its run begins with a new stream. All methods may
+    be called from any thread.
     """
 
     def __init__(
@@ -28,6 +32,7 @@ class ActorClient:
         spool_directory: Path,
         *,
         keys: ClientKeys | None = None,
+        limits: SpoolLimits = DEFAULT_LIMITS,
     ) -> None:
         """Open the spool and begin to call the learner, which need not be there yet.
 
@@ -38,13 +43,14 @@ class ActorClient:
             task: Description of the task; compared with the learner's.
             spool_directory: Belongs to this actor alone and outlives it.
             keys: CURVE keys; needed for every address that is not loopback.
+            limits: How much may wait for the learner.
 
         Raises:
             InputError: The address or the spool cannot be used.
         """
         check_exposure(address, keys)
         self._address = address
-        self._spool = Spool(spool_directory, spec.dtype)
+        self._spool = Spool(spool_directory, spec.dtype, limits=limits, patience_s=_PATIENCE_S)
         self._told = Told(acknowledged=self._spool.acknowledged)
         self._seen_changes = 0
         self._taken_weights: tuple[int, bytes] | None = None
@@ -168,8 +174,21 @@ class ActorClient:
 
     @property
     def seconds_since_contact(self) -> float:
-        """Time since the learner was last heard; at first, since this client was made."""
-        return time.monotonic() - self._told.heard_s
+        """Time since the learner that takes this actor's items was last heard; at first, since this client was made."""
+        return time.monotonic() - self._told.served_s
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the learner does not take this actor's items, as far as it has told; None if it does, or is not there."""
+        return self._told.refusal
+
+    @property
+    def no_room(self) -> str | None:
+        """Why nothing more should be handed over now, in a sentence; None while there is room.
+
+        What is handed over all the same is not lost, unless this process dies before the disk takes it.
+        """
+        return self._spool.no_room
 
     @property
     def stop_requested(self) -> bool:

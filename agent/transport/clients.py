@@ -75,6 +75,16 @@ class ClientGroup:
         return max(client.seconds_since_contact for client in self._clients)
 
     @property
+    def refusal(self) -> str | None:
+        """Why one of the learners does not take the actor's items; see `ActorClient`."""
+        return next((client.refusal for client in self._clients if client.refusal is not None), None)
+
+    @property
+    def no_room(self) -> str | None:
+        """Why nothing more should be handed over now; see `ActorClient`."""
+        return next((client.no_room for client in self._clients if client.no_room is not None), None)
+
+    @property
     def stop_requested(self) -> bool:
         """Whether a learner asked its actors to end."""
         return any(client.stop_requested for client in self._clients)

@@ -1,11 +1,14 @@
 """What a spool remembers beside its items: whose they are, and which of them the learner has."""
 
+import errno
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from agent.config import InputError
 from agent.record_log import lock
+from agent.storage import is_storage_error
 from agent.transport.messages import IDENTITY_BYTES
 
 _HEAD = struct.Struct(
@@ -32,10 +35,12 @@ class Ledger:
             InputError: Another process uses it, or it is damaged.
         """
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self.stream, self.acknowledged, self.run_id = b"", 0, b""
+        self._is_behind = False  # What is on disk, behind `acknowledged`.
         try:
             lock(self._fd, path)
             if os.fstat(self._fd).st_size == 0:
-                self.begin_stream(b"")
+                self._begin()
             else:
                 self._read(path)
         except BaseException:
@@ -53,9 +58,28 @@ class Ledger:
         os.fsync(self._fd)
 
     def acknowledge(self, sequence: int) -> None:
-        """The learner has all items numbered lower than `sequence`."""
-        if sequence != self.acknowledged:
+        """The learner has all items numbered lower than `sequence`.
+
+        If the disk does not take it, the next process sends some of them again, which the learner recognises.
+        """
+        if sequence == self.acknowledged:
+            return
+        try:
             self._write(self.stream, sequence, self.run_id)
+        except OSError as error:
+            if not is_storage_error(error):
+                raise
+            self.acknowledged, self._is_behind = sequence, True
+
+    def sync(self) -> None:
+        """Make `acknowledged` survive a loss of power.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        if self._is_behind:
+            self._write(self.stream, self.acknowledged, self.run_id)
+        os.fsync(self._fd)
 
     def close(self) -> None:
         """Release the file; idempotent."""
@@ -63,9 +87,20 @@ class Ledger:
             os.close(self._fd)
             self._fd = -1
 
+    def _begin(self) -> None:
+        try:
+            self.begin_stream(b"")
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._fd, 0)  # Half an identity would be taken for a damaged one.
+            raise
+
     def _write(self, stream: bytes, acknowledged: int, run_id: bytes) -> None:
-        os.pwrite(self._fd, _HEAD.pack(stream, acknowledged) + run_id, 0)
+        content = _HEAD.pack(stream, acknowledged) + run_id
+        if os.pwrite(self._fd, content, 0) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.stream, self.acknowledged, self.run_id = stream, acknowledged, run_id
+        self._is_behind = False
 
     def _read(self, path: Path) -> None:
         content = os.pread(self._fd, _HEAD.size + IDENTITY_BYTES + 1, 0)

@@ -5,12 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import zmq
 
 from agent.config import InputError
 from agent.record_log import FrameKind
+from agent.storage import is_storage_error
 from agent.transport.curve import ClientKeys, secure_client
 from agent.transport.messages import (
     MAX_WEIGHTS_BYTES,
@@ -45,6 +47,7 @@ _HELLO_EVERY_S = 0.5
 _HEARTBEAT_EVERY_S = 1.0
 _SILENCE_S = 3.0
 _RESEND_AFTER_S = 5.0
+_KNOCK_EVERY_S = 5.0
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Told:
         refusal: Why it does not.
         stop_reason: Why it asked us to end.
         heard_s: When it was last heard, on the monotonic clock; at first, when we began to listen.
+        served_s: When it was last heard while it took our items.
         error: What ended the sender thread.
     """
 
@@ -77,6 +81,7 @@ class Told:
     refusal: str | None = None
     stop_reason: str | None = None
     heard_s: float = field(default_factory=time.monotonic)
+    served_s: float = field(default_factory=time.monotonic)
     error: BaseException | None = None
 
     def update(self, **values: object) -> None:
@@ -120,7 +125,8 @@ class Sender:
         self._in_flight: deque[int] = deque()
         self._session = b""
         self._weights_version = -1
-        self._hello_due_s = self._heartbeat_due_s = self._moved_s = time.monotonic()
+        self._hello_due_s = self._heartbeat_due_s = self._moved_s = self._knocked_s = time.monotonic()
+        self._address, self._with_keys = address, keys is not None
         self._closing = False
         self._waker = Waker()
         self._context = zmq.Context()
@@ -154,6 +160,7 @@ class Sender:
         socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
         socket.maxmsgsize = MAX_WEIGHTS_BYTES
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
+        socket.ipv6 = "[" in address
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         if keys is not None:
             secure_client(socket, keys)
@@ -186,10 +193,9 @@ class Sender:
             self._waker.clear()
             self._receive()
             self._keep_contact(time.monotonic())
+            self._spool.tend()
             if self._told.welcomed:
                 self._send_batches()
-            self._spool.discard_acknowledged()
-            self._spool.rotate_if_full()
 
     def _receive(self) -> None:
         while True:
@@ -198,6 +204,8 @@ class Sender:
             except zmq.Again:
                 return
             self._told.heard_s = time.monotonic()
+            if self._told.welcomed:
+                self._told.served_s = self._told.heard_s
             try:
                 self._handle(*decode_from_learner(frames))
             except MalformedMessageError as error:
@@ -240,10 +248,14 @@ class Sender:
         # No one may see the numbers of one stream beside the acknowledgements of another.
         with self._told.changed:
             new_stream = self._enter_run(welcome.run_id)
+            if new_stream is None:
+                self._hello_due_s = time.monotonic() + _HELLO_EVERY_S
+                return
             self._rewind(0 if new_stream else welcome.next_sequence)
             self._spool.acknowledge(self._sent)
             self._told.update(
                 welcomed=not new_stream,
+                served_s=self._told.heard_s,
                 refusal=None,
                 acknowledged=self._sent,
                 environment_steps=welcome.environment_steps,
@@ -256,13 +268,20 @@ class Sender:
             return
         self._send(WeightsRequest(self._weights_version))
 
-    def _enter_run(self, run_id: bytes) -> bool:
-        """Whether the welcome was for a stream of another run, and the learner has yet to hear of a new one."""
+    def _enter_run(self, run_id: bytes) -> bool | None:
+        """Whether the welcome was for a stream of another run, and the learner has yet to hear of a new one.
+
+        None if the disk does not take which run it is: nothing can be sent yet.
+        """
         try:
             return self._spool.enter_run(run_id)
         except InputError:
             self._send(Goodbye())
             raise
+        except OSError as error:
+            if not is_storage_error(error):
+                raise
+            return None
 
     def _acknowledge(self, message: Acknowledge) -> None:
         if (
@@ -294,11 +313,20 @@ class Sender:
         if not self._told.welcomed and now_s >= self._hello_due_s:
             hello = self._hello(self._spool.oldest_sequence, self._sent_below)
             self._hello_due_s = now_s + (_HELLO_EVERY_S if self._send(hello) else 0.0)
+        if self._with_keys and now_s - max(self._told.heard_s, self._knocked_s) > _KNOCK_EVERY_S:
+            self._knock(now_s)
         if self._told.welcomed and now_s >= self._heartbeat_due_s:
             self._heartbeat_due_s = now_s + _HEARTBEAT_EVERY_S
             self._send(Heartbeat())
         if self._in_flight and now_s - self._moved_s > _RESEND_AFTER_S:
             self._rewind(self._told.acknowledged)
+
+    def _knock(self, now_s: float) -> None:
+        """Connect anew: a client whose key was turned away asks no more, but its key may be listed by now."""
+        self._knocked_s = now_s
+        with suppress(zmq.ZMQError):  # There may be no connection left.
+            self._socket.disconnect(self._address)
+        self._socket.connect(self._address)
 
     def _lose_contact(self, reason: str) -> None:
         log.warning("Lost the learner: %s.", reason)

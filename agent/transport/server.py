@@ -11,9 +11,11 @@ import zmq
 from agent.config import InputError
 from agent.record_log import FrameKind, RecordLog
 from agent.transition import Records, TransitionSpec
-from agent.transport.curve import AllowList, ServerKeys, check_exposure, secure_server
+from agent.transport.admission import Admission, printable
+from agent.transport.curve import ServerKeys, check_exposure
 from agent.transport.handshake import mismatch
 from agent.transport.intake import Intake, Outcome
+from agent.transport.limits import Limits, Verdict
 from agent.transport.messages import (
     BATCH_BYTES,
     IDENTITY_BYTES,
@@ -37,6 +39,8 @@ from agent.transport.messages import (
     decode_report,
     encode,
 )
+from agent.transport.quarantine import Quarantine
+from agent.transport.reception import Arrival
 from agent.transport.waker import Waker
 
 log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ class _Peer:
 
     actor: str
     stream: bytes
+    key: str
     heard_s: float
     wants_newer_than: int | None = None
     acknowledge_due: bool = False
@@ -64,12 +69,14 @@ class LearnerServer:
     """Receives the actors' transitions exactly once each and hands out weights.
 
     An item is acknowledged after it is in `record_log`, and recognised by its number when it comes again;
-    so a `kill -9` of either side loses nothing and doubles nothing in the log. Whatever strangers send is
-    dropped, counted and logged. All methods may be called from any thread.
+    so a `kill -9` of either side loses nothing and doubles nothing in the log. While the disk takes nothing,
+    nothing is acknowledged, and actors send it again later. Whatever strangers send is dropped, counted and
+    logged. All methods may be called from any thread.
 
     Attributes:
         address: Where actors connect; names the port that was chosen if `*` was asked for.
-        malformed_messages: How many messages were dropped.
+        malformed_messages: How many messages were dropped because they were none of the protocol.
+        messages_over_limits: How many were dropped because their sender sent too many.
     """
 
     def __init__(
@@ -80,7 +87,10 @@ class LearnerServer:
         *,
         run_id: bytes | None = None,
         record_log: RecordLog | None = None,
+        quarantine: Quarantine | None = None,
         keys: ServerKeys | None = None,
+        limits: Limits | None = None,
+        sync: bool = False,
         lease_s: float = 5.0,
         queue_bytes: int = 512 << 20,
         changed: threading.Condition | None = None,
@@ -94,7 +104,10 @@ class LearnerServer:
             run_id: 16 bytes, the same for all learners of one run; made up if None. An actor hands what it
                 spooled for one run to no other.
             record_log: Holds what was received before, and takes what is to come. None keeps nothing.
+            quarantine: Says which transitions must not be learned from, and takes these; None looks at none.
             keys: CURVE keys; needed for every address that is not loopback.
+            limits: How many actors, and how much of each; the usual ones if None.
+            sync: Whether the log is forced to disk before anything is acknowledged.
             lease_s: An actor silent for so long is gone, and its name is free.
             queue_bytes: How much may wait for `poll` before actors have to wait.
             changed: Is notified of what arrives, for who waits for several servers.
@@ -107,9 +120,9 @@ class LearnerServer:
         check_exposure(address, keys)
         self._spec = spec
         self._task = task
-        self._record_log = record_log
+        self._record_log, self._quarantine = record_log, quarantine
         self._lease_s = lease_s
-        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed)
+        self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, quarantine, sync)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
         self._peers: dict[bytes, _Peer] = {}
@@ -119,11 +132,12 @@ class LearnerServer:
         self._closing = False
         self._error: BaseException | None = None
         self.malformed_messages = 0
+        self.messages_over_limits = 0
         self._waker = Waker()
         self._context = zmq.Context()
-        self._allow_list: AllowList | None = None
         try:
-            self._socket = self._bind(address, keys)
+            self._admission = Admission(self._context, keys, limits or Limits())
+            self._socket = self._bind(address)
         except BaseException:
             self._context.destroy(linger=0)
             self._waker.close()
@@ -195,8 +209,9 @@ class LearnerServer:
 
     def sync(self) -> None:
         """Make what was received so far survive a loss of power."""
-        if self._record_log is not None:
-            self._record_log.sync()
+        for kept in (self._record_log, self._quarantine):
+            if kept is not None:
+                kept.sync()
 
     def raise_if_dead(self) -> None:
         """Raise the error that ended the receive thread, if one did: nothing arrives any more.
@@ -219,16 +234,15 @@ class LearnerServer:
 
     # All below runs on the receive thread, which alone touches the sockets.
 
-    def _bind(self, address: str, keys: ServerKeys | None) -> zmq.Socket[bytes]:
+    def _bind(self, address: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
         socket.linger = 500
         socket.router_mandatory = True  # an undeliverable message is reported instead of lost
         socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
         socket.maxmsgsize = max(BATCH_BYTES, self._spec.dtype.itemsize)
         socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
-        if keys is not None:
-            self._allow_list = AllowList(self._context, keys.clients_directory)
-            secure_server(socket, keys)
+        socket.ipv6 = "[" in address
+        self._admission.guard(socket)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -247,23 +261,20 @@ class LearnerServer:
             self._error = error
         finally:
             self._socket.close()
-            if self._allow_list is not None:
-                self._allow_list.socket.close()
+            self._admission.close()
             self._intake.end()
 
     def _serve(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker, zmq.POLLIN)
-        if self._allow_list is not None:
-            poller.register(self._allow_list.socket, zmq.POLLIN)
+        self._admission.register(poller)
         told_progress, told_stop = self._progress, False
         farewell_s: float | None = None
         while farewell_s is None or (self._peers and time.monotonic() < farewell_s):
             ready = dict(poller.poll(_TICK_MS))
             self._waker.clear()
-            if self._allow_list is not None and self._allow_list.socket in ready:
-                self._allow_list.answer()
+            self._admission.attend(ready)
             self._receive()
             self._expire()
             if told_progress != self._progress:
@@ -282,29 +293,59 @@ class LearnerServer:
     def _receive(self) -> None:
         for _ in range(_RECEIVE_AT_ONCE):
             try:
-                identity, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                arrival = self._admission.receive(self._socket)
             except zmq.Again:
                 return
+            if self._is_over_limits(arrival) or self._is_revoked(arrival):
+                continue
             try:
-                self._handle(identity, *decode_from_actor(frames))
+                self._handle(arrival, *decode_from_actor([frame.bytes for frame in arrival.frames]))
             except MalformedMessageError as error:
-                self._drop(identity, error)
+                self._drop(arrival.identity, error)
+
+    def _is_over_limits(self, arrival: Arrival) -> bool:
+        """Whether the sender is to wait. It is told once, begins again with a Hello, and sends what was dropped."""
+        verdict = self._admission.judge(arrival)
+        if verdict is Verdict.TAKEN:
+            return False
+        self.messages_over_limits += 1
+        peer = self._peers.get(arrival.identity)
+        if peer is not None:
+            peer.heard_s = time.monotonic()
+        if verdict is Verdict.FIRST_OVER:
+            reason = self._admission.slow_down()
+            self._send(arrival.identity, Refused(reason, temporary=True))
+            if self._admission.lines.take():
+                log.warning("Told %s: %s", self._name(arrival.identity), reason)
+        return True
+
+    def _is_revoked(self, arrival: Arrival) -> bool:
+        if not self._admission.is_revoked(arrival.key):
+            return False
+        gone = self._forget(arrival.identity)
+        if gone is not None:
+            log.warning("Actor %r is let in no more: its key is not listed.", gone.actor)
+        return True
 
     def _drop(self, identity: bytes, error: MalformedMessageError) -> None:
         self.malformed_messages += 1
         # Powers of two only, so that a flood does not fill the log.
         if self.malformed_messages & (self.malformed_messages - 1) == 0:
-            peer = self._peers.get(identity)
             log.warning(
                 "Dropped malformed message number %d, from %s: %s",
                 self.malformed_messages,
-                peer.actor if peer else f"unknown peer {identity.hex()}",
-                error,
+                self._name(identity),
+                printable(str(error)),
             )
 
-    def _handle(self, identity: bytes, message: FromActor, payload: bytes) -> None:
+    def _name(self, identity: bytes) -> str:
+        peer = self._peers.get(identity)
+        return f"actor {peer.actor!r}" if peer else f"unknown peer {identity.hex()}"
+
+    def _handle(self, arrival: Arrival, message: FromActor, payload: bytes) -> None:
+        identity = arrival.identity
         if isinstance(message, Hello):
-            self._greet(identity, message)
+            self._greet(identity, arrival.key, message)
             return
         peer = self._peers.get(identity)
         if peer is None:
@@ -322,7 +363,7 @@ class LearnerServer:
             case WeightsRequest():
                 peer.wants_newer_than = message.newer_than
             case Goodbye():
-                del self._peers[identity]
+                self._forget(identity)
             case _:
                 peer.acknowledge_due = True
 
@@ -332,47 +373,62 @@ class LearnerServer:
         if message.stream != peer.stream:
             raise MalformedMessageError("items of a stream that is not this connection's")
         outcome = self._intake.take(kind, peer.stream, message.first_sequence, items, payload)
+        if self._quarantine is not None:
+            self._quarantine.tell(peer.actor)
         peer.acknowledge_due = True
-        if outcome in (Outcome.GAP, Outcome.FULL):
+        if outcome in (Outcome.GAP, Outcome.FULL, Outcome.UNWRITTEN):
             peer.resend_due = True
 
-    def _greet(self, identity: bytes, hello: Hello) -> None:
-        refusal = self._refusal(identity, hello)
+    def _greet(self, identity: bytes, key: str, hello: Hello) -> None:
+        refusal = self._refusal(identity, key, hello)
+        self._forget(identity)
         if refusal is not None:
-            log.warning("Refused actor %r: %s", hello.actor, refusal.reason)
-            self._peers.pop(identity, None)
+            if self._admission.lines.take():
+                log.warning("Refused actor %r: %s", hello.actor, refusal.reason)
             self._send(identity, refusal)
             return
         # The same stream on another connection is the same actor before: one process only can hold a spool.
         for other in [i for i, peer in self._peers.items() if peer.stream == hello.stream]:
             del self._peers[other]
         known = self._intake.join(hello.stream, hello.oldest_sequence)
-        peer = _Peer(hello.actor, hello.stream, time.monotonic(), stop_due=self._stop_reason is not None)
+        peer = _Peer(hello.actor, hello.stream, key, time.monotonic(), stop_due=self._stop_reason is not None)
         self._peers[identity] = peer
         progress = self.environment_steps, *self._progress
         self._send(identity, Welcome(self._run_id, hello.stream, known, *progress, self._session))
-        log.info("Actor %r joins at item %d.", hello.actor, known)
+        if self._admission.lines.take():
+            owner = self._admission.owner(key)
+            by = f" (key {owner!r})" if owner else ""
+            log.info("Actor %r%s joins at item %d.", hello.actor, by, known)
 
-    def _refusal(self, identity: bytes, hello: Hello) -> Refused | None:
+    def _refusal(self, identity: bytes, key: str, hello: Hello) -> Refused | None:
         stored_below = self._intake.expected(hello.stream)
         reason = mismatch(hello, self._spec.description(), self._task, stored_below)
+        reason = reason or self._admission.impersonation(key, hello, self._peers.values())
         if reason is not None:
-            return Refused(reason, temporary=False)
-        others = [peer for other, peer in self._peers.items() if other != identity]
-        if any(peer.actor == hello.actor and peer.stream != hello.stream for peer in others):
+            return Refused(printable(reason), temporary=False)
+        others = [p for other, p in self._peers.items() if other != identity and p.stream != hello.stream]
+        if any(peer.actor == hello.actor for peer in others):
             return Refused(
                 f"Another actor named {hello.actor!r} is connected; give this one another name, "
                 f"or stop the other and wait {self._lease_s:g} s.",
                 temporary=True,
             )
-        return None
+        reason = self._admission.crowd(len(others))
+        return Refused(reason, temporary=True) if reason is not None else None
+
+    def _forget(self, identity: bytes) -> _Peer | None:
+        """Free the place of a connection, if it has one."""
+        gone = self._peers.pop(identity, None)
+        if gone is not None:
+            self._intake.leave(gone.stream)
+        return gone
 
     def _expire(self) -> None:
         before_s = time.monotonic() - self._lease_s
-        for identity in [i for i, peer in self._peers.items() if peer.heard_s < before_s]:
-            log.warning(
-                "Actor %r has not been heard for %g s.", self._peers.pop(identity).actor, self._lease_s
-            )
+        for identity, peer in [(i, peer) for i, peer in self._peers.items() if peer.heard_s < before_s]:
+            self._forget(identity)
+            if self._admission.lines.take():
+                log.warning("Actor %r has not been heard for %g s.", peer.actor, self._lease_s)
 
     def _send_due(self, identity: bytes, peer: _Peer) -> None:
         expected = self._intake.expected(peer.stream)

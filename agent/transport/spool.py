@@ -3,11 +3,21 @@
 A folder with a file `stream` (the `Ledger`, locked by its owner) and segments `<n>.log`. Segments that the
 learner has wholly stored are deleted. An actor that restarts with the same folder goes on numbering where its
 predecessor was killed. All items belong to one run; the next run begins a new stream.
+
+Durability: an item is with the operating system when it was appended, so it survives `kill -9`; unless the disk takes
+longer than who appends has patience (`Spool.append`): then it follows from another thread. It is not forced to disk,
+which takes longer than a control period may: a loss of power can take the newest seconds. With `SpoolLimits.sync` the
+thread that sends does that before it sends, and a loss of power takes nothing that was sent. Where the disk takes
+nothing the items wait in memory, and where there is no room (`Spool.no_room`) whoever makes items should cease.
 """
 
+import logging
+import os
 import threading
+import time
 from bisect import bisect_left
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +25,46 @@ import numpy as np
 
 from agent.config import InputError
 from agent.record_log import Frame, FrameKind, RecordLog
+from agent.storage import is_storage_error, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
 
-_SEGMENT_BYTES = 16 << 20
+log = logging.getLogger(__name__)
+
+_STALLED_S = 2.0  # A disk that takes so long is in trouble; until then whoever makes items need not know.
+_LAST_WRITE_S = 10.0
+_SEGMENTS = 128  # At most, about; each is an open file.
+_LEAST_SEGMENT_BYTES, _MOST_SEGMENT_BYTES = 1 << 20, 64 << 20
+_ENOUGH = (
+    0.9  # Of a limit: so much must be free again, or whoever waits for room would begin and cease in turn.
+)
+
+
+class SpoolLimits(NamedTuple):
+    """How much an actor may keep for a learner that does not take it.
+
+    Attributes:
+        spool_bytes: Of the spool.
+        spare_bytes: What is left free on its disk.
+        sync: Whether items are forced to disk before they are sent.
+    """
+
+    spool_bytes: int = 8 << 30
+    spare_bytes: int = 200 << 20
+    sync: bool = False
+
+
+DEFAULT_LIMITS = SpoolLimits()
+
+
+class _Item(NamedTuple):
+    """Numbered, and yet to be written."""
+
+    kind: FrameKind
+    payload: bytes
+    items: int
+    since_s: float
 
 
 class Batch(NamedTuple):
@@ -43,29 +88,50 @@ class Spool:
 
     Attributes:
         next_sequence: Number of the next item.
+        no_room: Why no more items should be made now, in a sentence; None while there is room. What is appended all the
+            same is not lost.
         dropped_bytes: What a predecessor killed in the middle of a write left, cut off.
     """
 
     def __init__(
-        self, directory: Path, dtype: np.dtype[np.void], segment_bytes: int = _SEGMENT_BYTES
+        self,
+        directory: Path,
+        dtype: np.dtype[np.void],
+        segment_bytes: int | None = None,
+        limits: SpoolLimits = DEFAULT_LIMITS,
+        patience_s: float | None = None,
     ) -> None:
         """Open the spool in `directory`, or begin one.
 
+        Args:
+            directory: Belongs to it alone.
+            dtype: Layout of a record.
+            segment_bytes: When the next file is begun; None takes what fits the limits.
+            limits: How much may be kept.
+            patience_s: How long whoever appends waits for the disk; None as long as it takes.
+
         Raises:
-            InputError: Another process uses it, its transitions are of another layout, or it is damaged.
+            InputError: Another process uses it, its transitions are of another layout, it is damaged, or the disk takes
+                nothing.
         """
-        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
-        self._segment_bytes = segment_bytes
-        self._lock = threading.Lock()
-        self._ledger = Ledger(directory / "stream")
+        fitting = min(max(limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
+        self._segment_bytes = fitting if segment_bytes is None else segment_bytes
+        self._limits = limits
+        self._patience_s = patience_s
+        # Of what is numbered, for a moment; and of the last segment, for as long as the disk takes. In this order: disk
+        # before numbers.
+        self._lock, self._disk = threading.Lock(), threading.Lock()
+        self._moved = threading.Condition(self._lock)
+        self._waiting: deque[_Item] = deque()
+        self._failure: str | None = None
+        self.no_room: str | None = None
         try:
-            self._segments = self._open_segments(dtype)
-            self._report_numbers: list[int] = []
-            self.next_sequence = self._follow_numbers()
-        except BaseException:
-            self._ledger.close()
-            raise
+            self._open(dtype)
+        except OSError as error:
+            raise InputError(
+                f"The spool {directory} cannot be written ({reason_of(error)}); make room there, or use another disk."
+            ) from None
         # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
         self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
@@ -73,6 +139,23 @@ class Spool:
         self._reading = self._segments[0]
         self._offset = self._reading.start
         self._position = self.oldest_sequence
+        self._closing = False
+        self._error: BaseException | None = None
+        self._writer: threading.Thread | None = None
+        if patience_s is not None:
+            self._writer = threading.Thread(target=self._keep_writing, name="spool", daemon=True)
+            self._writer.start()
+
+    def _open(self, dtype: np.dtype[np.void]) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._ledger = Ledger(self._directory / "stream")
+        try:
+            self._segments = self._open_segments(dtype)
+            self._report_numbers: list[int] = []
+            self.next_sequence = self._written = self._sendable = self._follow_numbers()
+        except BaseException:
+            self._ledger.close()
+            raise
 
     @property
     def stream(self) -> bytes:
@@ -86,9 +169,9 @@ class Spool:
 
     @property
     def oldest_sequence(self) -> int:
-        """Number of the first item still here; `next_sequence` if there is none."""
+        """Number of the first item that is on disk; of the next one if there is none."""
         first = self._segments[0].first_sequence
-        return self.next_sequence if first is None else first
+        return self._written if first is None else first
 
     def enter_run(self, run_id: bytes) -> bool:
         """What is handed over from now on is for this run; return whether a new stream began for it.
@@ -100,7 +183,7 @@ class Spool:
             InputError: The learner of the other run lacks some of them.
         """
         # Takes long, but once in a run: what is appended meanwhile must belong wholly to one of the two.
-        with self._lock:
+        with self._disk, self._lock:
             owner = self._ledger.run_id
             if not owner:
                 self._ledger.belong_to(run_id)
@@ -116,7 +199,10 @@ class Spool:
             return True
 
     def append(self, records: Records) -> None:
-        """Number records and write them to disk; those of one call stay in order. Costs one `write()`."""
+        """Number records and write them to disk; those of one call stay in order. Costs one `write()`.
+
+        Those that the disk does not take, or not within `patience_s`, wait in memory.
+        """
         dtype = self._segments[-1].dtype
         if records.dtype is not dtype and records.dtype != dtype:
             raise ValueError(f"This actor's records are {dtype}, not {records.dtype}.")
@@ -131,10 +217,127 @@ class Spool:
 
     def _write(self, kind: FrameKind, payload: bytes, count: int) -> None:
         with self._lock:
-            self._segments[-1].append_raw(kind, payload, count, self.stream, self.next_sequence)
             if kind is FrameKind.REPORT:
                 self._report_numbers.append(self.next_sequence)
             self.next_sequence += count
+            self._waiting.append(_Item(kind, payload, count, time.monotonic()))
+            if self._writer is not None:
+                self._wait_for_writer()
+        if self._writer is None:
+            with self._disk:
+                self._try_to_write()
+
+    def _wait_for_writer(self) -> None:
+        """Until what waits is written, or was tried in vain, or takes too long. With the lock."""
+        if self._failure is None:
+            self._moved.notify_all()
+            self._moved.wait_for(lambda: not self._waiting or self._failure or self._error, self._patience_s)
+        if self._error is not None:
+            raise RuntimeError(f"The thread that writes the spool died: {self._error!r}.") from self._error
+        if stalled := self._stalled():
+            self.no_room = stalled
+
+    def _keep_writing(self) -> None:
+        """The writer's thread: the disk may hold it up, and nobody else."""
+        try:
+            while True:
+                with self._lock:
+                    # After a failure it is for `tend` to try again.
+                    self._moved.wait_for(lambda: self._closing or (self._waiting and self._failure is None))
+                    if self._closing:
+                        return
+                with self._disk:
+                    self._try_to_write()
+        except BaseException as error:
+            with self._lock:
+                self._error = error
+                self._moved.notify_all()
+
+    def _try_to_write(self) -> None:
+        """With the disk."""
+        try:
+            self._write_waiting()
+        except OSError as error:
+            self._note(error)
+            self.no_room = self._why_no_room()
+
+    def _write_waiting(self) -> None:
+        """Write what waits, in order. With the disk."""
+        while self._waiting:
+            item = self._waiting[0]
+            self._segments[-1].append_raw(item.kind, item.payload, item.items, self.stream, self._written)
+            with self._lock:
+                self._written += item.items
+                self._waiting.popleft()
+                if not self._limits.sync:
+                    self._sendable = self._written
+                self._moved.notify_all()
+
+    def tend(self) -> None:
+        """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
+        try:
+            self.discard_acknowledged()
+            self.rotate_if_full()
+            if self._disk.acquire(blocking=False):  # Who holds it is writing.
+                try:
+                    if self._waiting:
+                        self._give_up_stored()
+                    self._write_waiting()
+                    self._failure = None
+                finally:
+                    self._disk.release()
+            self._release()
+        except OSError as error:
+            self._note(error)
+        self.no_room = self._why_no_room()
+
+    def _give_up_stored(self) -> None:
+        """Where the disk is full, do not keep even the last items that the learner has. With the disk."""
+        last = self._segments[-1]
+        if self.acknowledged < self._written or (len(self._segments) == 1 and last.first_sequence is None):
+            return
+        self._ledger.sync()  # Nothing else tells the number of the next item then.
+        for segment in self._segments[:-1]:
+            segment.path.unlink(missing_ok=True)
+            segment.close()
+        self._segments = [last]
+        last.clear()
+        self._begin_at(last, last.start, self._written)
+
+    def _release(self) -> None:
+        """Let what is written be sent."""
+        written, newest = self._written, self._segments[-2:]
+        if self._limits.sync and written > self._sendable:
+            for segment in newest:  # A segment is left with items that were not forced to disk yet.
+                segment.sync()
+        self._sendable = written
+
+    def _note(self, error: OSError) -> None:
+        if not is_storage_error(error):
+            raise error
+        with self._lock:
+            self._failure = reason_of(error)
+            self._moved.notify_all()
+
+    def _stalled(self) -> str | None:
+        oldest = next(iter(self._waiting), None)
+        if oldest is None or time.monotonic() - oldest.since_s < _STALLED_S:
+            return None
+        return f"The disk of {self._directory} has taken nothing for {_STALLED_S:g} s."
+
+    def _why_no_room(self) -> str | None:
+        enough = 1.0 if self.no_room is None else _ENOUGH
+        if self._failure is not None:
+            return f"Transitions cannot be written to {self._directory} ({self._failure})."
+        if stalled := self._stalled():
+            return stalled
+        if sum(segment.end for segment in self._segments) > self._limits.spool_bytes * enough:
+            most = self._limits.spool_bytes / 1e9
+            return f"The learner has yet to take {most:.3g} GB from {self._directory}, and no more may wait there."
+        disk = os.statvfs(self._directory)
+        if disk.f_bavail * disk.f_frsize < self._limits.spare_bytes / enough:
+            return f"Less than {self._limits.spare_bytes / 1e6:.3g} MB are free on the disk of {self._directory}."
+        return None
 
     def records_from(self, sequence: int) -> int:
         """How many records (reports not counted) are numbered `sequence` or higher."""
@@ -144,13 +347,13 @@ class Spool:
 
     def next_batch(self, sequence: int) -> Batch | None:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
-        if sequence >= self.next_sequence:
+        if sequence >= self._sendable:
             return None
         if sequence != self._position:
             self._seek(sequence)
         while not self._ahead:
             self._read_ahead()
-        batch = _take_batch(self._ahead, sequence, self._reading.dtype.itemsize)
+        batch = _take_batch(self._ahead, sequence, self._sendable, self._reading.dtype.itemsize)
         self._position = sequence + batch.items
         return batch
 
@@ -166,10 +369,10 @@ class Spool:
             if following is None or following > self.acknowledged:
                 break
             done = self._segments[0]
+            done.path.unlink(missing_ok=True)
             self._segments = self._segments[1:]
             if self._reading is done:
                 self._begin_at(self._segments[0], self._segments[0].start, following)
-            done.path.unlink()
             done.close()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
@@ -184,7 +387,19 @@ class Spool:
             self._segments = [*self._segments, fresh]
 
     def close(self) -> None:
-        """Release the folder; idempotent."""
+        """Release the folder; idempotent. What the disk does not take even now is lost, and told."""
+        if self._writer is not None:
+            with self._lock:
+                self._closing = True
+                self._moved.notify_all()
+            self._writer.join(_LAST_WRITE_S)
+        if self._disk.acquire(timeout=_LAST_WRITE_S):
+            with suppress(OSError):
+                self._write_waiting()
+            self._disk.release()
+        if lost := sum(item.items for item in self._waiting):
+            log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
+        self._waiting.clear()
         for segment in self._segments:
             segment.close()
         self._ledger.close()
@@ -202,10 +417,11 @@ class Spool:
         done, fresh = self._segments, self._new_segment()
         self._segments = [*done, fresh]
         for segment in done:
-            segment.path.unlink()
+            segment.path.unlink(missing_ok=True)  # A failing disk may have taken some of it already.
             segment.close()
         self._ledger.begin_stream(run_id)
-        self._segments, self._report_numbers, self.next_sequence = [fresh], [], 0
+        self._segments, self._report_numbers = [fresh], []
+        self.next_sequence = self._written = self._sendable = 0
         self._begin_at(fresh, fresh.start, 0)
 
     def _follow_numbers(self) -> int:
@@ -247,13 +463,16 @@ class Spool:
                 self._ahead.popleft()
 
 
-def _take_batch(frames: deque[Frame], sequence: int, itemsize: int) -> Batch:
-    """Take the leading frames of one kind as one batch that begins at `sequence`, which is in the first."""
+def _take_batch(frames: deque[Frame], sequence: int, below: int, itemsize: int) -> Batch:
+    """Take the leading frames of one kind, of items below a number, as one batch.
+
+    It begins at `sequence`, which is in the first.
+    """
     first = frames.popleft()
     if first.kind is FrameKind.REPORT:
         return Batch(first.kind, sequence, 1, bytes(first.payload))
     parts, end = [first.payload[(sequence - first.first_sequence) * itemsize :]], first.end_sequence
-    while frames and frames[0].kind is FrameKind.RECORDS:
+    while frames and frames[0].kind is FrameKind.RECORDS and frames[0].end_sequence <= below:
         end = frames[0].end_sequence
         parts.append(frames.popleft().payload)
     return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts))

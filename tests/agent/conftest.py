@@ -1,6 +1,10 @@
 """Shared pieces of the learning tests."""
 
+import errno
+import os
+import subprocess
 import sys
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import gymnasium
@@ -101,6 +105,91 @@ def make_batch(spec, make_records):
         buffer.append(make_records(256, seed, **values))
         sampler = MixedSampler(spec, buffer, ReplayBuffer(spec, 1, 0), 0.5, torch.device("cpu"))
         return sampler.sample(1, rows)
+
+    return make
+
+
+class FaultyDisk:
+    """Lets one of the calls fail by which programs change what is on disk.
+
+    Attributes:
+        calls: How many of them were made while it was watched.
+    """
+
+    _NAMES = (
+        "open", "write", "writev", "pwrite", "ftruncate", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir",
+    )  # fmt: skip
+
+    def __init__(self):
+        self.calls = 0
+        self._real = {name: getattr(os, name) for name in self._NAMES}
+
+    @contextmanager
+    def failing(self, at, error=None, lasting=False):
+        """Call number `at` raises `error`, or all from it on; `ENOSPC` by default. What is written comes half before.
+
+        Args:
+            at: From 0 on.
+            error: To raise.
+            lasting: Whether the disk stays as it is then; a process that is dead stays dead.
+        """
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if error is None else error
+        self.calls = 0
+        with pytest.MonkeyPatch.context() as patch:
+            for name in self._NAMES:
+                patch.setattr(os, name, self._call(name, at, error, lasting))
+            yield
+
+    def _call(self, name, at, error, lasting):
+        real = self._real[name]
+
+        def call(*arguments, **options):
+            if name == "open" and not (len(arguments) > 1 and arguments[1] & (os.O_WRONLY | os.O_RDWR)):
+                return real(*arguments, **options)
+            number = self.calls
+            self.calls += 1
+            if number < at or (number > at and not lasting):
+                return None if name == "fsync" else real(*arguments, **options)  # Nobody cuts the power.
+            if number == at and name in ("write", "writev"):
+                descriptor, content = arguments
+                whole = content if name == "write" else b"".join(content)
+                self._real["write"](descriptor, whole[: len(whole) // 2])
+            raise error
+
+        return call
+
+
+@pytest.fixture(scope="session")
+def faulty_disk():
+    return FaultyDisk()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own, of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.getuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a disk, and not everywhere")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def fill():
+    """Leave no room on a disk; gives the file that takes it."""
+
+    def make(folder):
+        path = folder / "filler"
+        with path.open("wb", buffering=0) as file:
+            for size in (4096, 1):
+                while True:
+                    try:
+                        file.write(bytes(size))
+                    except OSError:
+                        break
+        return path
 
     return make
 

@@ -1,5 +1,7 @@
 """An actor that is paused, loses its robot and gets it back: real environment, real transport, a fake arm."""
 
+import errno
+import os
 import threading
 import time
 
@@ -12,6 +14,7 @@ from agent.actor import EVALUATION_SEED, Actor, ActorConfig, Agent
 from agent.journal import Journal, JournalReader
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
+from agent.transport.messages import Refused
 from agent.transport.server import LearnerServer
 from agent.turns import ActorState, Observer
 from agent.weights import encode_weights
@@ -147,12 +150,12 @@ def until(condition, timeout_s=20.0):
 class Rig:
     """An actor on a thread, and a learner's server in the hands of the test: it allows `allowance` steps."""
 
-    def __init__(self, folder, allowance=10**6, lockstep=True, **config):
+    def __init__(self, folder, allowance=10**6, lockstep=True, address=None, **config):
         self.robot = FlakyRobot()
         self.env = SeededEnv(self.robot)
         spec = TransitionSpec.of(self.env.observation_space, self.env.action_space)
         self.server = LearnerServer("tcp://127.0.0.1:*", spec, {})
-        self.client = ActorClient(self.server.address, "actor-0", spec, {}, folder / "spool")
+        self.client = ActorClient(address or self.server.address, "actor-0", spec, {}, folder / "spool")
         self.policy, self.witness, self.error = ConstantPolicy(), Witness(), None
         plain = {"random_steps": 0, "evaluate_every": 0, "fault_retry_s": 0.01}
         self.actor = Actor(
@@ -501,6 +504,84 @@ def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, monkeypatc
         assert rig.robot.calls.count("stop") == 1
     assert rig.witness.states == ["learning", "parked", "learning", "stopped"]
     assert rig.witness.events[1] == "The learner answers again."
+
+
+def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_path):
+    """As by SIGTERM; a peer's hangs in its first call until SIGKILL."""
+    with Rig(tmp_path / "first", allowance=20) as first:
+        first.start().wait_for(ActorState.LEARNING)
+        with Rig(tmp_path / "second", address=first.server.address) as second:
+            second.start()
+            until(lambda: second.client.refusal is not None)
+            assert "Another actor named 'actor-0' is connected" in second.client.refusal
+            assert second.actor.state is ActorState.WAITING_FOR_POLICY
+            waits = []
+            second.client.flush = waits.append
+            second.end()
+            assert not waits
+            assert (second.robot.sent, second.env.seeds) == ([], [])
+        first.wait_for_rows(20)
+
+
+@pytest.mark.parametrize("lockstep", [False, True])
+def test_the_robot_is_parked_while_there_is_no_room_for_what_it_does(tmp_path, monkeypatch, lockstep):
+    why = []
+    no_room = property(lambda _: why[0] if why else None)
+    monkeypatch.setattr(ActorClient, "no_room", no_room)
+    with Rig(tmp_path, lockstep=lockstep) as rig:
+        rig.robot.before_command = lambda number: why.append("It is full.") if number == 5 else None
+        rig.start().wait_for(ActorState.PARKED)
+        until(lambda: rig.witness.events == ["It is full. The robot is parked until there is room."])
+        assert len(rig.robot.sent) == 5
+        why[:] = ["It is broken."]
+        until(lambda: len(rig.witness.events) == 2)
+        why.clear()
+        check_replay(rig.wait_for_rows(8))
+    assert rig.witness.states == ["learning", "parked", "learning", "stopped"]
+    assert rig.witness.events[1:3] == [
+        "It is broken. The robot is parked until there is room.", "There is room for transitions again.",
+    ]  # fmt: skip
+    assert [e["why"] for e in rig.entries("state") if e["state"] == "parked"] == [
+        "It is full. The robot is parked until there is room."
+    ]
+
+
+def test_an_actor_whose_disk_fails_parks_and_goes_on_with_nothing_lost(tmp_path, monkeypatch):
+    """The disk takes a half of the fifth transition, and nothing for a while."""
+    full, real = threading.Event(), os.writev
+
+    def writev(descriptor, parts):
+        if not full.is_set() or "spool" not in os.readlink(f"/proc/self/fd/{descriptor}"):
+            return real(descriptor, parts)
+        os.write(descriptor, b"".join(parts)[:20])
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(os, "writev", writev)
+    with Rig(tmp_path, allowance=400, lockstep=False) as rig:
+        rig.robot.before_command = lambda number: full.set() if number == 5 else None
+        rig.start().wait_for(ActorState.PARKED)
+        until(lambda: rig.witness.events)
+        assert "(No space left on device). The robot is parked" in rig.witness.events[0]
+        assert len(rig.robot.sent) == 5
+        assert len(rig.wait_for_rows(4)) == 4
+        full.clear()
+        check_replay(rig.wait_for_rows(30))
+        assert rig.witness.events[1] == "There is room for transitions again."
+
+
+def test_an_actor_that_the_learner_does_not_take_parks_and_says_why(tmp_path):
+    with Rig(tmp_path, lockstep=False, park_after_s=0.3) as rig:
+        rig.start().wait_for(ActorState.LEARNING)
+        refused = Refused("Another actor named 'actor-0' is connected.", temporary=True)
+        rig.server._refusal = lambda *_: refused
+        rig.server._peers.clear()
+        rig.wait_for(ActorState.PARKED)
+        until(lambda: rig.witness.events)
+        said = "Another actor named 'actor-0' is connected. The robot is parked until the learner takes this actor."
+        assert rig.witness.events[0] == said
+        del rig.server._refusal
+        rig.wait_for(ActorState.LEARNING)
+        until(lambda: rig.witness.events[1:] == ["The learner takes this actor."])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,12 +1,17 @@
 """Actor and learner together, over real ZeroMQ, on an environment whose observations name their origin."""
 
+import errno
+import json
 import threading
+from contextlib import suppress
+from itertools import count
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
+from agent import storage
 from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints, load_checkpoint
 from agent.chunks import ChunkedPolicy
@@ -15,9 +20,12 @@ from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner, LearnerConfig
 from agent.prefetch import Prefetcher
+from agent.reading import read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
+from agent.sampling import SamplingConfig, draw_as
+from agent.storage import StorageError
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.client import ActorClient
 from agent.transport.server import LearnerServer
@@ -171,7 +179,8 @@ class Rig:
         recorded = np.zeros(10 * isinstance(self.algorithm, WarmStarting), SPEC.dtype)
         recorded["provenance"] = Provenance.DEMONSTRATION
         self.demonstrations = Demonstrations(SPEC, recorded, 1000, 1)
-        self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"))
+        read = draw_as(self.config.sampling, self.replay, self.demonstrations, recorded, read_steps, 120)
+        self.sampler = MixedSampler(SPEC, self.replay, self.demonstrations, 0.5, torch.device("cpu"), read)
         for records in self.log.records():
             self.sampler.append(records)
         self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, TASK, run_id=RUN, record_log=self.log)
@@ -574,6 +583,37 @@ def test_a_resumed_learner_goes_on_bit_for_bit_though_a_batch_was_drawn_ahead(
         assert torch.equal(torch.stack(again), torch.stack(whole.algorithm.seen[-len(again) :]))
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_priorities_resume_bit_for_bit(tmp_path, killed):
+    """Those of interventions, too. A killed learner makes the updates since its checkpoint again."""
+    sampling = {"sampling": SamplingConfig(kind="prioritised"), "checkpoint_every": 1}
+    results = []
+    for name, interrupted in (("whole", False), ("parts", True)):
+        fill_log(tmp_path / name)
+        rig = Rig(tmp_path / name, algorithm=small_sac(), **sampling)
+        if interrupted:
+            update, blocks = rig.algorithm.update, []
+
+            def stopped(batch, rig=rig, update=update, blocks=blocks):
+                blocks.append(batch)
+                if len(blocks) == 37:
+                    rig.learner.request_stop()
+                    if killed:
+                        raise KeyboardInterrupt
+                return update(batch)
+
+            rig.algorithm.update = stopped
+            with suppress(KeyboardInterrupt):
+                rig.run()
+            rig = Rig(tmp_path / name, algorithm=small_sac(), **sampling)
+            assert 0 < rig.learner.updates <= 2 * 37
+        rig.run()
+        results.append(rig.algorithm.state_dict() | rig.sampler.state_dict())
+    assert results[0].keys() == results[1].keys()
+    assert {"online.priorities", "demonstrations.priorities"} <= results[0].keys()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
 def test_an_error_of_the_thread_that_samples_ahead_ends_the_learner(tmp_path):
     fill_log(tmp_path)
     rig = Rig(tmp_path, ahead=True)
@@ -606,6 +646,82 @@ def test_divergence_is_an_error_and_saves_nothing(tmp_path):
         rig.run()
     for path in Checkpoints(tmp_path / "checkpoints").all():
         assert load_checkpoint(path)[0]["updates"] <= 200
+
+
+def test_a_run_whose_checkpoints_a_disk_does_not_take_goes_on_and_saves_when_it_does(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("agent.learner._SAVE_AGAIN_AFTER_S", 0.0)
+    fill_log(tmp_path)
+    rig = Rig(tmp_path)
+    attempts, full = [], OSError(errno.ENOSPC, "")
+
+    def write_synced(path, content):
+        path.write_bytes(content[:10])
+        if rig.algorithm.updates < 3 * 60:
+            attempts.append(path)
+            raise full
+        storage.write_synced(path, content)
+
+    monkeypatch.setattr("agent.checkpoint.write_synced", write_synced)
+    rig.run()
+    assert len(attempts) >= 59
+    assert rig.algorithm.updates == 300
+    (newest,) = Checkpoints(tmp_path / "checkpoints").all()
+    assert load_checkpoint(newest)[0]["updates"] == 300
+    assert [p.name for p in newest.parent.iterdir()] == [newest.name]
+    told = [message for message in caplog.messages if "checkpoint" in message]
+    assert len(told) == 2
+    assert told[0].startswith("A checkpoint cannot be written (No space left on device). Those before")
+
+
+def test_a_checkpoint_interrupted_anywhere_loses_nothing_of_the_replay_and_no_step(tmp_path, faulty_disk):
+    """Killed at every call that changes what is on disk: all transitions are there, and all counters."""
+    for at in count(0, 3):
+        folder = tmp_path / str(at)
+        fill_log(folder, 40)
+        rig = Rig(folder, max_environment_steps=40)
+        rig.run()
+        rig = Rig(folder, max_environment_steps=40)
+        with faulty_disk.failing(at, KeyboardInterrupt(), lasting=True), suppress(KeyboardInterrupt):
+            rig.learner.end()
+        rig.close()
+        rig = Rig(folder, max_environment_steps=40)
+        assert rig.learner.environment_steps == 40
+        assert rig.learner.updates == rig.algorithm.updates == 60
+        rig.close()
+        assert len(rig.stored()) == 40
+        if at >= faulty_disk.calls:
+            break
+    assert at > 12
+
+
+def test_the_end_of_a_run_that_cannot_be_saved_is_an_error_in_one_sentence(tmp_path, monkeypatch):
+    fill_log(tmp_path)
+    rig = Rig(tmp_path)
+
+    def write_synced(path, content):
+        raise OSError(errno.EROFS, "")
+
+    monkeypatch.setattr("agent.checkpoint.write_synced", write_synced)
+    with pytest.raises(
+        StorageError, match=r"after 300 updates cannot be saved \(Read-only file system\): make room"
+    ):
+        rig.run()
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_checkpoint_nearest_to_the_best_evaluation_is_kept(tmp_path):
+    rig = Rig(tmp_path, checkpoint_every=20, keep_checkpoints=3)
+    rig.actor(evaluate_every=30, evaluation_episodes=2)
+    rig.run()
+    evaluations = [e for e in JournalReader(rig.journal).new() if e["kind"] == "evaluation"]
+    best = max(reversed(evaluations), key=lambda e: (e["success_rate"], e["mean_return"]))
+    found = json.loads((tmp_path / "checkpoints" / "best.json").read_text())
+    assert found["policy_version"] == best["policy_version"]
+    path = Checkpoints(tmp_path / "checkpoints").best()
+    assert load_checkpoint(path)[1]["blocks"] == found["checkpoint_version"]
+    assert abs(found["checkpoint_version"] - best["policy_version"]) <= 20
 
 
 def test_parked_without_a_learner_and_a_new_episode_when_it_is_back(tmp_path):

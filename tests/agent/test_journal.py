@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,37 @@ def test_reader_follows_the_writer(tmp_path):
     assert reader.new() == []
     journal.write("learner", {})
     assert [e["kind"] for e in reader.new()] == ["learner"]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_disk_that_fails_at_any_call_costs_no_entry_and_holds_nobody_up(tmp_path, faulty_disk, lasting):
+    for at in range(14):
+        path = tmp_path / f"{at}.jsonl"
+        journal = Journal(path)
+        reader, read = JournalReader(path), []
+        with faulty_disk.failing(at, lasting=lasting):
+            for number in range(6):
+                journal.write("episode", {"number": number})
+                read += reader.new()
+        journal.write("episode", {"number": 6})
+        journal.close()
+        assert [e["number"] for e in read + reader.new()] == list(range(7))
+        assert [e["number"] for e in JournalReader(path).new()] == list(range(7))
+
+
+def test_what_waits_for_a_full_disk_does_not_grow_for_ever_but_reports_stay(
+    tmp_path, faulty_disk, monkeypatch
+):
+    monkeypatch.setattr("agent.journal._MOST_WAITING", 5)
+    journal = Journal(tmp_path / "journal.jsonl")
+    with faulty_disk.failing(0, lasting=True):
+        for number in range(10):
+            journal.write("learner", {"number": number})
+            journal.write("episode", {"number": number})
+    journal.close()
+    entries = JournalReader(tmp_path / "journal.jsonl").new()
+    assert [e["number"] for e in entries if e["kind"] == "episode"] == list(range(10))
+    assert [e["number"] for e in entries if e["kind"] == "learner"] == [0, 1, 2]
 
 
 def test_an_actors_report_cannot_pass_for_the_learners(tmp_path):

@@ -181,6 +181,29 @@ def test_full_disk_leaves_the_log_as_it_was(tmp_path):
     log.close()
 
 
+@pytest.mark.parametrize("lasting", [False, True])
+def test_a_disk_that_fails_at_any_call_leaves_whole_frames_only(tmp_path, faulty_disk, lasting):
+    """What was said to be stored is there, once; what was not can be stored later, behind whatever half was written."""
+    for at in range(9):
+        log = RecordLog.open(tmp_path / f"{lasting}-{at}.log", DTYPE)
+        kept, missed = [], []
+        with faulty_disk.failing(at, lasting=lasting):
+            for number in range(6):
+                try:
+                    log.append(rows(number, 1))
+                    kept.append(number)
+                except OSError:
+                    missed.append(number)
+        assert missed or at >= faulty_disk.calls
+        for number in missed:
+            log.append(rows(number, 1))
+        log.close()
+        log = RecordLog.open(log.path, DTYPE)
+        assert stored_steps(log) == kept + missed
+        assert log.dropped_bytes == 0
+        log.close()
+
+
 def test_a_frame_larger_than_the_read_size_is_read_whole(tmp_path):
     log = RecordLog.open(tmp_path / "replay.log", DTYPE)
     log.append(rows(0, 1000))

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.bc import BC, BCConfig
@@ -286,3 +286,38 @@ def test_a_clone_of_mixed_data_is_one_of_the_better_episodes(seed):
 def test_what_cannot_be_meant_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         SamplingConfig(**changes)
+
+
+@given(data=st.data(), capacity=st.integers(1, 12), before=st.integers(0, 20), after=st.integers(0, 20))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_priorities_go_with_their_transitions_into_a_replay_that_is_ahead(
+    make_records, spec, data, capacity, before, after
+):
+    """Transitions may have come since the state was taken, and pushed out others."""
+    rows = make_records(before + after, intervened=True)
+    recorded = make_records(data.draw(st.integers(0, 4)), seed=1)
+
+    def filled(until):
+        replay = Demonstrations(spec, recorded, capacity, 0)
+        priorities = replay.draw_by_priority()
+        for row in range(until):
+            replay.append(rows[row : row + 1])
+        return replay, priorities
+
+    then, priorities = filled(before)
+    held = then.rows()
+    values = data.draw(st.lists(st.floats(0.1, 9.0), min_size=len(held), max_size=len(held)))
+    priorities.learn(priorities.marks(held), np.array(values, np.float64))
+    now, restored = filled(before + after)
+    now.load_state_dict(then.state_dict())
+    kept = {tuple(then.take("observation.state", held[i : i + 1])[0]): values[i] for i in range(len(held))}
+    greatest = max([1.0, *values])
+    of_all, _ = restored.state()
+    for row in now.rows():
+        state = tuple(now.take("observation.state", np.array([row]))[0])
+        assert of_all[row] == kept.get(state, greatest)
+    assert (of_all > 0).sum() == restored.held == len(now)
+    other = Demonstrations(spec, recorded, capacity + 1, 0)
+    other.draw_by_priority()
+    other.load_state_dict(then.state_dict())  # Of another size: nothing is taken over.
+    assert set(other.priorities.state()[0]) <= {0.0, 1.0}

@@ -480,10 +480,11 @@ def test_a_blocked_arm_is_not_wound_up():
     assert "joint_error" in result.hits
 
 
-MILLION = [pytest.param(200_000, seed, marks=pytest.mark.slow) for seed in range(5)]
+LONG = [pytest.param(40_000, seed, marks=pytest.mark.slow) for seed in range(2)]
+MILLION = [pytest.param(200_000, seed, marks=[pytest.mark.slow, pytest.mark.soak]) for seed in range(5)]
 
 
-@pytest.mark.parametrize(("count", "seed"), [(20_000, 5), *MILLION])
+@pytest.mark.parametrize(("count", "seed"), [(20_000, 5), *LONG, *MILLION])
 def test_whatever_comes_in_what_leaves_keeps_the_limits(count, seed):
     rng = np.random.default_rng(seed)
     safety = SafetyFilter(LIMITS)

@@ -74,6 +74,37 @@ def test_actor_critics_and_temperature_are_taken_over_and_no_data(runs, tmp_path
     assert config.learner.start_steps == 1000
 
 
+def test_the_best_checkpoint_can_be_evaluated_and_begun_from(runs, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(runs["calql"], run)
+    checkpoints = RunDirectory(run).checkpoints()
+    chosen = "evaluation.checkpoint=best"
+    assert main(["evaluate", f"run={run}", chosen, "evaluation.episodes=1"]) == 2
+    assert "never evaluated while it learned, so no checkpoint is the best" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"init_checkpoint=best, but .* was never evaluated"):
+        learner_of(tmp_path, monkeypatch, f"init={run}", "init_checkpoint=best", "algorithm=wsrl")
+    best = checkpoints.newest()
+    report = {
+        "success_rate": 1.0,
+        "mean_return": 0.0,
+        "policy_version": 0,
+        "environment_steps": 0,
+        "episodes": 1,
+    }
+    checkpoints.note_evaluation({"kind": "evaluation", **report})
+    newest = run / "checkpoints" / "000000777"
+    shutil.copytree(best, newest)
+    values = json.loads((newest / "state.json").read_text()) | {"run_steps": 777, "blocks": 777}
+    (newest / "state.json").write_text(json.dumps(values))
+    for options, steps in (([], 777), ([chosen], 0)):
+        assert main(["evaluate", f"run={run}", "evaluation.episodes=1", *options]) == 0
+        assert f"after {steps} environment steps" in capsys.readouterr().out
+    (newest / "state.safetensors").unlink()
+    learner, _ = learner_of(tmp_path, monkeypatch, f"init={run}", "init_checkpoint=best", "algorithm=wsrl")
+    ours, theirs = learner._algorithm.state_dict(), load_checkpoint(best)[0]
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("actor."))
+
+
 def test_a_clone_gives_its_actor(runs, tmp_path, monkeypatch):
     learner, _ = learner_of(
         tmp_path, monkeypatch, f"init={runs['bc']}", "algorithm=rlpd", "demonstrations.episodes=2"

@@ -1,3 +1,4 @@
+import resource
 import threading
 
 import numpy as np
@@ -9,7 +10,7 @@ from robot_env.assisted_env import AssistedEnv
 from robot_env.episode_writer import EpisodeWriter
 from robot_env.episodes import list_episodes, read_episode
 from robot_env.fake import FakeRobot
-from robot_env.recorded_env import RecordedEnv
+from robot_env.recorded_env import RecordedEnv, _Episode
 from robot_env.teleoperator import Event
 
 ACTION = np.array([0.1, -0.2, 0.3, 1.0], np.float32)
@@ -160,6 +161,40 @@ def test_what_cannot_be_written_is_said_once_and_the_robot_goes_on(record, tmp_p
         env.reset(seed=seed)
     env.close()
     assert capfd.readouterr().err.count("is not recorded") == 1
+
+
+@pytest.mark.parametrize("room_bytes", [100, 5000, 9000, -300])
+def test_a_full_disk_costs_the_episodes_it_does_not_take_and_nothing_else(
+    record, tmp_path, capfd, room_bytes
+):
+    """No file may be larger than there is room for a while; the disk takes a part of what is too much.
+
+    Less than 0: so much less than a whole episode needs, so that its last step is taken and its end is not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    env = record()
+    for limited in (False, True, True, False):
+        if limited and room_bytes < 0:
+            room_bytes += (tmp_path / "actor-0-000000.mcap").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes if limited else soft, hard))
+        try:
+            env.reset(seed=0)
+            for _ in range(10):
+                _, _, _, truncated, _ = env.step(ACTION)
+            assert truncated
+            written = threading.Event()
+            env._recorder._queue.put((_Episode(), written.set))
+            assert written.wait(20.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    env.close()
+    kept = list_episodes(tmp_path)
+    assert {path.name for path in kept} >= {"actor-0-000000.mcap", "actor-0-000003.mcap"}
+    for path in kept:
+        assert len(read_episode(path).actions) == 10
+    assert len(kept) < 4
+    assert capfd.readouterr().err.count("is not recorded") == 1
+    assert sorted(tmp_path.iterdir()) == sorted(kept), "nothing half-written stays"
 
 
 def test_a_disk_that_hangs_does_not_delay_the_robot(record, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import zmq
 
 from agent.config import InputError
 from agent.transport import messages as m
+from agent.transport.spool import SpoolLimits
 
 SESSION = b"s" * 16
 RUN = b"r" * 16
@@ -60,6 +61,27 @@ def test_nothing_is_lost_while_the_learner_is_away(serve, open_log, join, rows, 
     assert client.flush(20.0)
     assert take(server, 5000) == list(range(5000))
     assert (client.unacknowledged, client.environment_steps, client.known_steps) == (0, 5000, 5000)
+
+
+def test_a_full_disk_of_the_actor_loses_nothing(serve, open_log, join, rows, take, small_disk):
+    first = serve()
+    address = first.address
+    first.close()
+    client = join(address, spool="../disk/spool", limits=SpoolLimits(64 << 20, 0))
+    number = 0
+    while client.no_room is None:
+        client.send(rows(number, 500))
+        number += 500
+        assert number < 100_000
+    assert "(No space left on device)." in client.no_room
+    client.send(rows(number, 7))
+    client.report({"number": number + 7})
+    assert client.unacknowledged == number + 7
+    server = serve(address, record_log=open_log())
+    assert client.flush(20.0)
+    assert client.no_room is None
+    assert take(server, number + 7) == list(range(number + 7))
+    assert server.poll_reports() == [{"number": number + 7}]
 
 
 def test_learner_restarted_in_its_place_takes_up_the_numbers(serve, open_log, join, rows, take):

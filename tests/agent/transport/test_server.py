@@ -281,6 +281,34 @@ def test_dead_receive_thread_is_noticed(serve, open_log, join, rows):
     assert not client.flush(0.1), "what was not stored must not be acknowledged"
 
 
+def test_a_full_disk_is_said_once_and_nothing_is_lost_or_doubled(
+    serve, open_log, join, rows, take, until, small_disk, fill, caplog
+):
+    log = open_log(small_disk / "replay.log")
+    server = serve(record_log=log)
+    client = join(server.address)
+    client.send(rows(0, 100))
+    assert client.flush(20.0)
+    filler = fill(small_disk)
+    for number in range(100, 4100):
+        client.send(rows(number, 1))
+    deadline_s = time.monotonic() + 20.0
+    while not caplog.messages:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    server.publish(3, b"weights")
+    until(client, lambda: client.latest_weights() == (3, b"weights"))
+    assert client.unacknowledged > 0
+    assert server.environment_steps + client.unacknowledged >= 4100
+    filler.unlink()
+    assert client.flush(20.0)
+    assert take(server, 4100) == list(range(4100))
+    assert [int(step) for records in log.records() for step in records["step"]] == list(range(4100))
+    full, over = (message for message in caplog.messages if "replay log" in message)
+    assert "(No space left on device). The actors keep what they measure" in full
+    assert over.endswith("can be written again.")
+
+
 def test_port_in_use(serve, start, tmp_path):
     other = start("learner", "tcp://127.0.0.1:*", tmp_path / "other.log")
     address = other.stdout.readline().strip()

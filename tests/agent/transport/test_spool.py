@@ -1,12 +1,19 @@
+import errno
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import InputError
-from agent.record_log import FrameKind
+from agent.record_log import FrameKind, RecordLog
+from agent.transport import spool as spool_module
 from agent.transport.messages import BATCH_BYTES, decode_report
-from agent.transport.spool import Spool
+from agent.transport.spool import Spool, SpoolLimits
 
 DTYPE = np.dtype([("step", np.int64)])
 
@@ -247,3 +254,217 @@ def test_a_damaged_identity_is_noticed(tmp_path):
     (tmp_path / "stream").write_bytes(b"short")
     with pytest.raises(InputError, match="does not hold the identity"):
         Spool(tmp_path, DTYPE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6), st.booleans(), st.booleans()), max_size=12),
+    st.booleans(),
+)
+def test_what_a_failing_disk_does_not_take_keeps_its_number_and_is_written_later(
+    tmp_path_factory, faulty_disk, hand_overs, lasting
+):
+    directory = tmp_path_factory.mktemp("spool")
+    spool = Spool(directory, DTYPE, segment_bytes=200)
+    made = 0
+    for count, at, is_report, tends in hand_overs:
+        with faulty_disk.failing(at, lasting=lasting):
+            if is_report:
+                spool.append_report({"number": made})
+                made += 1
+            else:
+                spool.append(rows(made, count))
+                made += count
+            if tends:
+                spool.tend()
+        assert spool.next_sequence == made
+        if numbers(spool, 0) != list(range(made)):
+            assert "Transitions cannot be written" in spool.no_room
+    spool.tend()
+    assert spool.no_room is None
+    assert numbers(spool, 0) == list(range(made))
+    spool.acknowledge(made)
+    with faulty_disk.failing(0, lasting=lasting):
+        spool.append(rows(made, 1))
+    spool.tend()  # All before it are the learner's; they make room.
+    assert numbers(spool, made) == [made]
+    made += 1
+    spool.acknowledge(made)
+    spool.close()
+    spool = Spool(directory, DTYPE, segment_bytes=200)
+    assert (spool.next_sequence, spool.acknowledged) == (made, made)
+    assert numbers(spool, spool.oldest_sequence) == list(range(spool.oldest_sequence, made))
+    spool.close()
+
+
+def test_a_full_spool_says_so_and_has_room_when_the_learner_took_enough(tmp_path):
+    spool = Spool(tmp_path, DTYPE, segment_bytes=1000, limits=SpoolLimits(10_000, 0))
+    made = 0
+    while spool.no_room is None:
+        spool.append(rows(made, 10))
+        spool.tend()
+        made += 10
+        assert made < 2000
+    said = f"The learner has yet to take 1e-05 GB from {tmp_path}, and no more may wait there."
+    assert spool.no_room == said
+    spool.append(rows(made, 10))  # What is handed over all the same is kept.
+    made += 10
+    taken = 0
+    while spool.no_room is not None:
+        taken += 10
+        spool.acknowledge(taken)
+        spool.tend()
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 9000
+    assert numbers(spool, taken) == list(range(taken, made))
+    spool.close()
+
+
+def test_the_last_of_a_disk_is_left_free(tmp_path, monkeypatch):
+    disk = SimpleNamespace(f_bavail=1000, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _: disk)
+    spool = Spool(tmp_path, DTYPE, limits=SpoolLimits(10**9, 1000))
+    # What was full has room again only a tenth further.
+    for free, has_room in (
+        (1000, True),
+        (999, False),
+        (1000, False),
+        (1111, False),
+        (1112, True),
+        (1000, True),
+    ):
+        disk.f_bavail = free
+        spool.tend()
+        assert (spool.no_room is None) == has_room
+    spool.close()
+
+
+def test_what_can_never_be_written_is_told_when_the_spool_is_closed(tmp_path, faulty_disk, caplog):
+    spool = Spool(tmp_path, DTYPE)
+    with faulty_disk.failing(0, lasting=True):
+        spool.append(rows(0, 3))
+        spool.close()
+    assert f"3 items are lost: they could not be written to {tmp_path}." in caplog.messages
+    Spool(tmp_path, DTYPE).close()
+
+
+def test_a_spool_on_a_full_disk_is_refused_and_can_be_begun_when_there_is_room(tmp_path, faulty_disk):
+    at = 0
+    while True:
+        with faulty_disk.failing(at):
+            try:
+                Spool(tmp_path / str(at), DTYPE).close()
+            except InputError as error:
+                assert "cannot be written (No space left on device); make room there" in str(error)  # noqa: PT017
+        if at >= faulty_disk.calls:
+            break
+        spool = Spool(tmp_path / str(at), DTYPE)
+        spool.append(rows(0, 2))
+        assert numbers(spool, 0) == [0, 1]
+        spool.close()
+        at += 1
+    assert at > 4
+
+
+def test_on_demand_nothing_is_sent_that_was_not_forced_to_disk(tmp_path, monkeypatch):
+    """Over several segments; what was appended since waits for the next call."""
+    sizes: dict[str, int] = {}
+
+    def fsync(descriptor):
+        sizes[Path(os.readlink(f"/proc/self/fd/{descriptor}")).name] = os.fstat(descriptor).st_size
+
+    spool = Spool(tmp_path, DTYPE, segment_bytes=150, limits=SpoolLimits(sync=True))
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in range(20):
+        spool.append(rows(number, 1))
+        assert numbers(spool, 0) == list(range(number))
+        spool.tend()
+        assert numbers(spool, 0) == list(range(number + 1))
+        for path in tmp_path.glob("*.log"):
+            assert path.name not in sizes or sizes[path.name] == path.stat().st_size
+    assert len(sizes) > 4
+    spool.close()
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk that takes nothing until `slow_disk.set()`; whoever writes waits."""
+    goes_on, append_raw = threading.Event(), RecordLog.append_raw
+
+    def wait_first(self, *arguments):
+        assert goes_on.wait(60.0)
+        append_raw(self, *arguments)
+
+    monkeypatch.setattr(RecordLog, "append_raw", wait_first)
+    yield goes_on
+    goes_on.set()
+
+
+def test_whoever_has_no_patience_goes_on_while_the_disk_holds_a_write_up(tmp_path, slow_disk, wait_until):
+    spool = Spool(tmp_path, DTYPE, patience_s=0.001)
+    for number in range(3):
+        spool.append(rows(number, 1))
+    spool.append_report({"number": 3})
+    assert spool.next_sequence == 4
+    assert spool.records_from(0) == 3
+    assert spool.next_batch(0) is None
+    spool.tend()  # Does not wait either.
+    slow_disk.set()
+    wait_until(lambda: spool.next_batch(3) is not None)
+    assert numbers(spool, 0) == [0, 1, 2, 3]
+    spool.close()
+    again = Spool(tmp_path, DTYPE)
+    assert again.next_sequence == 4
+    again.close()
+
+
+def test_a_disk_that_takes_nothing_for_long_is_no_room_until_it_does(
+    tmp_path, slow_disk, monkeypatch, wait_until
+):
+    monkeypatch.setattr(spool_module, "_STALLED_S", 0.0)
+    spool = Spool(tmp_path, DTYPE, patience_s=0.001)
+    spool.append(rows(0, 1))
+    assert "has taken nothing for" in spool.no_room
+    spool.tend()
+    assert "has taken nothing for" in spool.no_room
+    slow_disk.set()
+    wait_until(lambda: spool.next_batch(0) is not None)
+    spool.tend()
+    assert spool.no_room is None
+    spool.close()
+
+
+def test_what_a_patient_append_hands_over_is_written_when_it_returns(tmp_path):
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    for number in range(50):
+        spool.append(rows(number, 1))
+        assert spool.next_batch(number).items == 1
+    spool.close()
+
+
+def test_a_full_disk_is_noticed_by_who_has_a_writer_too(tmp_path, monkeypatch):
+    append_raw = RecordLog.append_raw
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    monkeypatch.setattr(RecordLog, "append_raw", full)
+    spool.append(rows(0, 1))
+    assert "No space left" in spool.no_room
+    spool.append(rows(1, 1))  # Nobody waits for what failed just now.
+    monkeypatch.setattr(RecordLog, "append_raw", append_raw)
+    spool.tend()
+    assert spool.no_room is None
+    assert spool.next_batch(0).items == 2
+    spool.close()
+
+
+def test_an_error_that_is_none_of_a_disk_ends_the_appending(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("a defect")
+
+    spool = Spool(tmp_path, DTYPE, patience_s=60.0)
+    monkeypatch.setattr(RecordLog, "append_raw", broken)
+    with pytest.raises(RuntimeError, match=r"thread that writes the spool died.*a defect"):
+        spool.append(rows(0, 1))
+    monkeypatch.undo()
+    spool.close()
