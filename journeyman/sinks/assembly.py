@@ -9,7 +9,7 @@ from typing import Any
 from agent.config import InputError
 from journeyman.config import RunConfig
 from journeyman.run_directory import RunDirectory
-from journeyman.sinks.scalars import scalars
+from journeyman.sinks.scalars import EVENTS, scalars
 from journeyman.sinks.sink import Outlets, Sink
 from journeyman.wiring import load_factory
 
@@ -49,6 +49,7 @@ class JournalTap:
     def __init__(self, outlets: Outlets, run: RunDirectory, agents: tuple[str, ...]) -> None:
         self._outlets = outlets
         self._run = run
+        self._step = 0
         self._homes = {name: run.agent(name) for name in agents}
 
     def __call__(self, entry: Mapping[str, Any]) -> None:
@@ -56,8 +57,9 @@ class JournalTap:
         if not self._outlets:
             return
         step, values = scalars(entry)
-        if step is None:
+        if step is None and entry["kind"] not in EVENTS:
             return
+        self._step = step = self._step if step is None else step  # Where nobody said when, it is now.
         if entry["kind"] == "learner":
             values |= self._folder_figures(str(entry.get("agent", "")))
         self._outlets.write(step, values)

@@ -63,8 +63,8 @@ ACTOR = {
 
 LEARNING = Metric("learning", "What the algorithm measures of itself, such as losses, by name.")
 STATE = Metric("actor_state", "1 for what the actor does now, 0 for everything else.")
-FAULTS = Metric(
-    "faults", "Robots that could not be driven, and agents that failed, since the learner started.", True
+EVENTS = Metric(
+    "events", "What has gone wrong since the learner started, by kind of the journal's entry.", True
 )
 OFFLINE = Metric("offline_updates", "Updates made of the offline phase.", True)
 WRITTEN = Metric(

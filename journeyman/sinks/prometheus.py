@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.config import InputError
 from journeyman.sinks.config import SinkOptions, read_sink_options
-from journeyman.sinks.metrics import ACTOR, FAULTS, LEARNER, LEARNING, OFFLINE, STATE, WRITTEN, Metric
+from journeyman.sinks.metrics import ACTOR, EVENTS, LEARNER, LEARNING, OFFLINE, STATE, WRITTEN, Metric
 from journeyman.sinks.sink import Sink, Values
 
 _Sample = tuple[Metric, tuple[tuple[str, str], ...]]
@@ -115,7 +115,8 @@ class PrometheusSink:
         elif kind == "learner":
             self._samples[LEARNING, (*by_agent, ("figure", figure))] = value
         elif figure == "happened":
-            self._samples[FAULTS, by_agent] = self._samples.get((FAULTS, by_agent), 0.0) + value
+            event = EVENTS, (*by_agent, ("kind", kind))
+            self._samples[event] = self._samples.get(event, 0.0) + value
         elif figure.startswith("state/"):
             self._samples[STATE, (("state", figure.removeprefix("state/")),)] = value
         elif name in ACTOR:

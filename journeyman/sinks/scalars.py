@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _NOT_FIGURES = ("time", "kind", "agent", "environment_steps", "offline")
-_EVENTS = ("fault", "agent_failed")
+EVENTS = ("fault", "agent_failed", "rollback", "quarantine", "policy_refused")
+"""Kinds of entries that say that something has happened."""
 
 
 def scalars(entry: Mapping[str, Any]) -> tuple[int | None, dict[str, float]]:
@@ -16,7 +17,7 @@ def scalars(entry: Mapping[str, Any]) -> tuple[int | None, dict[str, float]]:
     """
     kind, step, agent = str(entry["kind"]), entry.get("environment_steps"), entry.get("agent", "")
     figures = dict(_figures({key: value for key, value in entry.items() if key not in _NOT_FIGURES}))
-    if kind in _EVENTS:
+    if kind in EVENTS:
         figures = {"happened": 1.0}
     done, wanted = entry.get("offline", (0, 0))
     if kind == "learner" and done < wanted:

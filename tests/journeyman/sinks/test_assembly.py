@@ -58,6 +58,17 @@ def test_what_the_journal_says_arrives_with_the_state_of_the_folder(tmp_path, re
     assert learner == {"learner/updates": 7, "learner/actors": 2, "learner/environment_steps": 50}
 
 
+def test_what_goes_wrong_is_told_also_where_nobody_says_when(tmp_path, recorded):
+    run, sink = RunDirectory(tmp_path), recorded()
+    outlets = Outlets({"sink": sink}, pytest.fail)
+    tap = JournalTap(outlets, run, ("",))
+    tap({"kind": "rollback", "environment_steps": 50, "updates": 9, "message": "diverged"})
+    tap({"kind": "agent_failed", "agent": "back", "message": "no"})
+    tap({"kind": "state", "seconds_before": 3.0})
+    outlets.close()
+    assert sink.points == [(50, {"rollback/happened": 1.0}), (50, {"agent_failed.back/happened": 1.0})]
+
+
 def test_agents_are_told_apart(tmp_path, recorded):
     run, sink = RunDirectory(tmp_path), recorded()
     outlets = Outlets({"sink": sink}, pytest.fail)

@@ -46,7 +46,7 @@ def test_the_newest_figures_are_answered():
         sink.write(40, {"learner/updates": 7.0, "learner/critic_loss": 0.5, "run/free_disk_bytes": 9.0})
         sink.write(50, {"learner/updates": 8.0, "learner.back/updates": 3.0, "episode/return": -2.0})
         sink.write(51, {"fault/happened": 1.0})
-        sink.write(52, {"fault/happened": 1.0, "something/else": 1.0})
+        sink.write(52, {"fault/happened": 1.0, "something/else": 1.0, "rollback.back/happened": 1.0})
         found = scrape(sink)
     assert found.pop(("journeyman_last_figures_timestamp_seconds",)) > 1e9
     none, back = ("agent", ""), ("agent", "back")
@@ -56,7 +56,8 @@ def test_the_newest_figures_are_answered():
         ("journeyman_learning", none, ("figure", "critic_loss")): 0.5,
         ("journeyman_free_disk_bytes", none): 9.0,
         ("journeyman_episode_return", none): -2.0,
-        ("journeyman_faults_total", none): 2.0,
+        ("journeyman_events_total", none, ("kind", "fault")): 2.0,
+        ("journeyman_events_total", back, ("kind", "rollback")): 1.0,
     }
 
 
@@ -94,7 +95,7 @@ def test_no_figure_spoils_the_answer(points):
 
 def test_names_are_unlike_and_in_good_form():
     every = [*metrics.LEARNER.values(), *metrics.ACTOR.values(), metrics.LEARNING, metrics.STATE]
-    every += [metrics.FAULTS, metrics.OFFLINE, metrics.WRITTEN]
+    every += [metrics.EVENTS, metrics.OFFLINE, metrics.WRITTEN]
     names = [metric.name for metric in every]
     assert len(set(names)) == len(names)
     assert not [metric for metric in every if metric.name.endswith("_total") or not metric.help.endswith(".")]
@@ -103,7 +104,7 @@ def test_names_are_unlike_and_in_good_form():
 def test_the_page_names_every_metric():
     page = (Path(__file__).parents[3] / "docs/observing.md").read_text()
     every = [*metrics.LEARNER.values(), *metrics.ACTOR.values(), metrics.LEARNING, metrics.STATE]
-    every += [metrics.FAULTS, metrics.OFFLINE, metrics.WRITTEN]
+    every += [metrics.EVENTS, metrics.OFFLINE, metrics.WRITTEN]
     names = [f"{metric.name}_total" if metric.counter else metric.name for metric in every]
     assert not [name for name in names if f"`{name}`" not in page and f"`{name}{{" not in page]
 
