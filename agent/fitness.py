@@ -1,6 +1,7 @@
 """Policies are checked before the robot feels them: their weights on arrival, and every action."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,18 @@ def fit_action(
     return action
 
 
+class Gate(Protocol):
+    """Decides which weights may be acted by, in its own time."""
+
+    def judge(self, newest: tuple[int, bytes] | None) -> tuple[int, bytes] | str | None:
+        """Take version and weights that arrived, if any did; returns at once.
+
+        Returns:
+            Version and weights that may be acted by from now on; a sentence that says why some may not; or None.
+        """
+        ...
+
+
 @dataclass
 class Agent:
     """One of those that an actor acts for: a policy, and the learner that improves it.
@@ -76,12 +89,14 @@ class Agent:
         policy: Takes the published weights.
         client: The way to its learner.
         policy_version: Of the weights that it acts by; -1 before the first.
+        gate: What new weights have to pass; None if that is nothing.
         is_fit: Whether it may act: not before the first weights, and not after an unfit action before newer ones.
     """
 
     policy: Policy
     client: ActorClient
     policy_version: int = -1
+    gate: Gate | None = None
     is_fit: bool = False
     _weights: Tensors | None = None
     _refused: set[int] = field(default_factory=set)
@@ -93,6 +108,11 @@ class Agent:
             Why the newest weights are refused, a sentence, once for each version; None otherwise.
         """
         newest = self.client.latest_weights()
+        if self.gate is not None:
+            verdict = self.gate.judge(newest)
+            if isinstance(verdict, str):
+                return verdict
+            newest = verdict
         if newest is None:
             return None
         version, payload = newest

@@ -8,10 +8,11 @@ import torch
 
 from agent.algorithm import load_algorithm, make_policy
 from agent.config import InputError
-from agent.transition import TransitionSpec
+from agent.transition import TransitionSpec, differing_layout
 from journeyman.config import RunConfig
 from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
+from journeyman.deploy_gate_twin import on_twin
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.sampling import check_sampling, goals_in_hindsight
@@ -55,6 +56,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     make_reward_learner(config, env, spec, one, torch.device("cpu"))
     make_teleoperator(config, env)
     practise(env, config)
+    check_deploy_gate(config, spec)
     check_curriculum(env, config)
     for name in config.practice.agents:
         folder = demonstration_folder(config, None, name)
@@ -78,6 +80,33 @@ def refuse_unknown_privileged(config: RunConfig, spec: TransitionSpec) -> None:
         raise InputError(
             f"robot={config.robot.name} observes nothing of task.privileged: train with robot=twin, whose policy then "
             "acts here as well, or set task.privileged=[]."
+        )
+
+
+def check_deploy_gate(config: RunConfig, spec: TransitionSpec) -> None:
+    """See that policies of a run can be tried on the twin of its gate, if it has one.
+
+    Args:
+        config: Of the run.
+        spec: Of its environment.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if config.deploy_gate.factory is None:
+        return
+    if len(config.practice.agents) > 1:
+        raise InputError(
+            f"deploy_gate={config.deploy_gate.name} tries one policy, but practice={config.practice.name} has "
+            f"{len(config.practice.agents)}: choose deploy_gate=none."
+        )
+    twin = make_env(on_twin(config))
+    differing = differing_layout(spec.description(), make_spec(twin).description())
+    twin.close()
+    if differing:
+        raise InputError(
+            f"The twin of deploy_gate={config.deploy_gate.name} does not observe and act as the robot does "
+            f"({differing[0]}): choose deploy_gate=none, or a task that both know."
         )
 
 

@@ -25,7 +25,7 @@ from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device", "deploy_gate")
 _SEVERAL = ("sink",)  # Of these, several are chosen at a time: sink=[tensorboard,prometheus].
 
 
@@ -136,6 +136,34 @@ class PracticeConfig(Config):
     def agents(self) -> tuple[str, ...]:
         """Names of the agents of a run, one for each task; one without a name where there are no several tasks."""
         return tuple(self.tasks) or ("",)
+
+
+class DeployGateConfig(Config):
+    """Whether a new policy is tried on a twin before it acts: see docs/protection.md.
+
+    Attributes:
+        name: For people and reports.
+        factory: Dotted path of a function `(task, config, render) -> RobotEnv` that makes the twin; null tries nothing.
+        config: Parameters of the twin, read strictly by the factory.
+        episodes: Of each trial.
+        margin: By how much a policy's success may be below that of the one in use.
+        floor: Success below which no policy acts.
+    """
+
+    name: str = "none"
+    factory: str | None = None
+    config: dict[str, Any] = {}
+    episodes: int = 10
+    margin: float = 0.1
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.episodes < 1 or not 0 <= self.margin <= 1 or not 0 <= self.floor <= 1:
+            raise ValueError(
+                f"deploy_gate.episodes {self.episodes} must be at least 1, and margin {self.margin} and floor "
+                f"{self.floor} must lie between 0 and 1"
+            )
 
 
 class CurriculumConfig(Config):
@@ -289,6 +317,7 @@ class RunConfig(Config):
     practice: PracticeConfig = PracticeConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     device: DeviceConfig = DeviceConfig()
+    deploy_gate: DeployGateConfig = DeployGateConfig()
     sink: dict[str, SinkConfig] = {}
     seed: int = 0
     init: str | None = None
