@@ -8,8 +8,12 @@ DEMO ?= task=lift_cube
 PYTEST_ARGS ?=
 BIN = $(VENV)/bin
 BOOTSTRAP = sh tools/bootstrap.sh
+# In an environment of their own: what is audited is not to be changed by what audits it.
+AUDIT_VENV ?= .venv-audit
+AUDIT_TOOLS = pip-audit==2.10.1 cyclonedx-bom==7.5.0
+SBOM ?= sbom.json
 
-.PHONY: help demo install dev external system test soak check format wheel clean
+.PHONY: help demo install dev external system test soak check format wheel audit sbom clean
 
 help: ## list the targets
 	@echo "make demo     set up everything on this machine, then learn to lift a cube: journeyman train $(DEMO)"
@@ -19,6 +23,8 @@ help: ## list the targets
 	@echo "make format   let ruff repair what it can"
 	@echo "make external an environment of its own, $(EXTERNAL_VENV), for the benchmarks of others (docs/external.md)"
 	@echo "make wheel    build the wheel, install it into an empty environment elsewhere and try it there"
+	@echo "make audit    known weaknesses of the pinned dependencies; needs a network and the advisories of PyPI"
+	@echo "make sbom     what is installed, as CycloneDX JSON in $(SBOM)"
 	@echo "make clean    remove what was built and cached (the virtual environment and runs/ stay)"
 	@echo "Variables: PYTHON=/path/to/python3.11  VENV=directory  EXTERNAL_VENV=directory  TORCH_INDEX=url (for torch only)  DEMO='task=reach seed=1'"
 
@@ -75,6 +81,20 @@ wheel: dev
 	"$(BIN)/python" -m build --no-isolation --outdir dist .
 	@sh tools/smoke_wheel.sh "$(BIN)/python" dist/*.whl
 
+$(AUDIT_VENV)/.installed: Makefile
+	@$(BOOTSTRAP) venv "$(AUDIT_VENV)"
+	"$(AUDIT_VENV)/bin/python" -m pip install --quiet $(AUDIT_TOOLS)
+	@touch "$@"
+
+# Strict: a package of which nothing could be learned counts as a finding, not as a sound one.
+audit: $(AUDIT_VENV)/.installed
+	"$(AUDIT_VENV)/bin/pip-audit" --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: install $(AUDIT_VENV)/.installed
+	"$(AUDIT_VENV)/bin/cyclonedx-py" environment --output-reproducible --output-format JSON --output-file "$(SBOM)" \
+		--pyproject pyproject.toml "$(BIN)/python"
+
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -not -path "./$(VENV)/*" -not -path "./$(EXTERNAL_VENV)/*" -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path "./$(VENV)/*" -not -path "./$(EXTERNAL_VENV)/*" \
+		-not -path "./$(AUDIT_VENV)/*" -prune -exec rm -rf {} +

@@ -273,10 +273,14 @@ def _read_head(path: Path, descriptor: int, dtype: np.dtype[np.void]) -> int:
             f"{path} is a record log of format {version}, this program reads format {FORMAT_VERSION}; "
             "use the version of journeyman that wrote it, or begin a new run."
         )
-    layout = os.pread(descriptor, layout_bytes, _FILE_HEAD.size)
+    # No more than there is: what a damaged head announces may be 4 GB.
+    layout = os.pread(descriptor, min(layout_bytes, os.fstat(descriptor).st_size), _FILE_HEAD.size)
     if len(layout) != layout_bytes or zlib.crc32(layout) != crc:
         raise InputError(f"The head of {path} is damaged; restore the file from a copy, or begin a new run.")
-    stored = msgspec.json.decode(layout, type=dict[str, str])
+    try:
+        stored = msgspec.json.decode(layout, type=dict[str, str])
+    except msgspec.MsgspecError as error:
+        raise InputError(f"The head of {path} is none ({error}); restore the file from a copy.") from None
     if differences := differing_layout(describe_layout(dtype), stored):
         raise InputError(
             f"{path} (there) holds transitions of another layout than this program's (here): "

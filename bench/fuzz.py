@@ -48,16 +48,15 @@ def messages(count: int, seed: int, folder: Path) -> dict[str, object]:
     wall_s, cpu_s = time.monotonic() - begin_s, time.process_time() - cpu_s
     slope, half = found.bytes_per_message
     first, last = found.memory[0][1], found.memory[-1][1]
-    print(
-        f"{found.sent:,} messages in {wall_s:.0f} s; processor: learner {found.cpu_s:.0f} s, senders {cpu_s:.0f} s"
-    )
+    print(f"{found.received:,} messages received of {found.sent:,} sent, in {wall_s:.0f} s")
+    print(f"  processor: learner {found.cpu_s:.0f} s, senders {cpu_s:.0f} s")
     print(f"  dropped as malformed: {found.malformed:,}; learner alive, {found.updates:,} updates")
     print(f"  honest actor: {found.honest:,} transitions, {found.stored:,} stored once each and in order")
     print(f"  learner's memory: {first / 1e6:.1f} MB at first, {last / 1e6:.1f} MB at the end")
     print(f"  slope over the last three quarters: {slope:.2f} ± {half:.2f} bytes a message")
     print(f"  streams in the log: {found.streams:,}", flush=True)
     return {
-        "messages": found.sent,
+        "messages": [found.received, found.sent],
         "malformed": found.malformed,
         "honest": [found.honest, found.stored],
         "memory": found.memory,

@@ -30,7 +30,7 @@ TASK = {"name": "fuzz"}
 PATIENCE_S = 120.0
 # The rates are what is not to help here.
 UNLIMITED = Limits(actors=64, messages_per_s=1e9, megabytes_per_s=1e9)
-PER_CONNECTION = 1000
+PER_CONNECTION = 250
 
 
 @dataclass
@@ -38,7 +38,8 @@ class Findings:
     """What became of the learner.
 
     Attributes:
-        sent: Messages sent to it.
+        sent: Messages sent to it; those on their way when it closes a connection, for a frame too long, are lost.
+        received: Messages that reached it.
         malformed: Of these it dropped.
         honest: Transitions that the honest actor handed over.
         stored: Of these that are in the learner's log, in order and once each.
@@ -49,6 +50,7 @@ class Findings:
     """
 
     sent: int = 0
+    received: int = 0
     malformed: int = 0
     honest: int = 0
     stored: int = 0
@@ -60,7 +62,7 @@ class Findings:
     @property
     def bytes_per_message(self) -> tuple[float, float]:
         """Slope of the memory over the last three quarters, and half of its 95 % interval."""
-        later = np.array([point for point in self.memory if point[0] >= self.sent / 4], np.float64)
+        later = np.array([point for point in self.memory if point[0] >= self.received / 4], np.float64)
         if len(later) < 4:
             return float("nan"), float("nan")
         x, y = later[:, 0] - later[:, 0].mean(), later[:, 1]
@@ -87,7 +89,15 @@ def learn(pipe: Connection, folder: Path) -> None:
                 pipe.recv()
                 pages = int(Path("/proc/self/statm").read_text().split()[1])
                 memory = pages * resource.getpagesize()
-                pipe.send((memory, server.malformed_messages, time.process_time(), len(log.cursors)))
+                pipe.send(
+                    (
+                        memory,
+                        server.messages,
+                        server.malformed_messages,
+                        time.process_time(),
+                        len(log.cursors),
+                    )
+                )
     server.close()
     log.close()
 
@@ -108,7 +118,7 @@ def learner(folder: Path) -> Iterator[Connection]:
 
 
 def fuzz_messages(count: int, seed: int, folder: Path) -> Findings:
-    """Send `count` damaged messages and see what becomes of the learner, and of an honest actor beside.
+    """Send damage until `count` messages have come; see what becomes of the learner, and of an honest actor.
 
     Raises:
         EOFError: The learner died.
@@ -119,28 +129,28 @@ def fuzz_messages(count: int, seed: int, folder: Path) -> Findings:
         address = pipe.recv()
         client = ActorClient(address, "honest", SPEC, TASK, folder / "spool")
         client.wait_welcome(PATIENCE_S)
-        while found.sent < count:
-            number = min(PER_CONNECTION, count - found.sent)
-            _converse(address, number, rng)
-            found.sent += number
+        while found.received < count:
+            _converse(address, PER_CONNECTION, rng)
+            found.sent += PER_CONNECTION
             _hand_over(client, found, rng)
-            if found.sent % max(PER_CONNECTION, count // 40) < PER_CONNECTION:
-                found.memory.append((found.sent, _ask(pipe)[0]))
+            memory, found.received, *_ = _ask(pipe)
+            if found.received >= len(found.memory) * count / 40:
+                found.memory.append((found.received, memory))
         if not client.flush(PATIENCE_S):
             raise TimeoutError("The learner did not store what the honest actor sent.")
         stream = (folder / "spool" / "stream").read_bytes()[: m.IDENTITY_BYTES]
         found.updates = client.updates
         client.close()
-        _, found.malformed, found.cpu_s, found.streams = _ask(pipe)
+        _, found.received, found.malformed, found.cpu_s, found.streams = _ask(pipe)
     found.stored = _stored_once_in_order(folder / "replay.log", stream)
     return found
 
 
-def _ask(pipe: Connection) -> tuple[int, int, float, int]:
+def _ask(pipe: Connection) -> tuple[int, int, int, float, int]:
     pipe.send(None)
     if not pipe.poll(PATIENCE_S):
         raise TimeoutError("The learner answers no more.")
-    answer: tuple[int, int, float, int] = pipe.recv()
+    answer: tuple[int, int, int, float, int] = pipe.recv()
     return answer
 
 

@@ -77,6 +77,7 @@ class LearnerServer:
         address: Where actors connect; names the port that was chosen if `*` was asked for.
         malformed_messages: How many messages were dropped because they were none of the protocol.
         messages_over_limits: How many were dropped because their sender sent too many.
+        messages: How many came, the dropped ones included.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class LearnerServer:
         self._error: BaseException | None = None
         self.malformed_messages = 0
         self.messages_over_limits = 0
+        self.messages = 0
         self._waker = Waker()
         self._context = zmq.Context()
         try:
@@ -296,6 +298,7 @@ class LearnerServer:
                 arrival = self._admission.receive(self._socket)
             except zmq.Again:
                 return
+            self.messages += 1
             if self._is_over_limits(arrival) or self._is_revoked(arrival):
                 continue
             try:
