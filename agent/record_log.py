@@ -228,6 +228,10 @@ class RecordLog:
                 raise InputError(
                     f"{self.path} is damaged at byte {self.end}: {count} records do not fill their frame."
                 )
+            if kind == FrameKind.REPORT and count != 1:
+                raise InputError(
+                    f"{self.path} is damaged at byte {self.end}: a report counts for {count} items."
+                )
             self._count(kind, stream, first_sequence, count)
             self.end += size
 

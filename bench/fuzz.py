@@ -7,7 +7,7 @@ in a process of its own, over connections that come and go, beside an honest act
 lost or doubled, and the learner's memory must not grow.
 
 Files: valid episodes, configurations, tasks, replay logs, spools, keys, checkpoints and policies are damaged; their
-readers must read them, or refuse them in one sentence, within 5 s and 1 GiB.
+readers must read them, or refuse them in one sentence, within 5 s of processor time and 1 GiB.
 """
 
 import argparse

@@ -42,6 +42,8 @@ from robot_env.task import load_task
 
 SPEC = TransitionSpec.of(gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Box(-1, 1, (2,)))
 LONGEST_S = 5.0
+"""Of processor time: a busy computer is no defect."""
+LONGEST_WAIT_S = 60.0
 MOST_BYTES = 1 << 30
 
 Reader = Callable[[Path], object]
@@ -75,7 +77,7 @@ class Findings:
     Attributes:
         outcomes: Number of files by kind and outcome: refused or read.
         defects: What was neither, with the file that did it.
-        slowest_s: Of all.
+        slowest_s: Most processor time that a file took.
         peak_bytes: By how much the process grew at most.
     """
 
@@ -112,9 +114,9 @@ def _try_one(kind: Kind, rng: random.Random, place: Path, found: Findings) -> No
     shutil.copytree(kind.folder, place)
     victim = place / rng.choice(kind.victims)
     victim.write_bytes(mutated(victim.read_bytes(), rng, kind.mutations))
-    begin_s = time.perf_counter()
+    begin_s = time.process_time()
     try:
-        with _no_longer_than(2 * LONGEST_S):
+        with _no_longer_than(LONGEST_WAIT_S):
             kind.read(place)
         outcome = "read"
     except InputError as error:
@@ -127,7 +129,7 @@ def _try_one(kind: Kind, rng: random.Random, place: Path, found: Findings) -> No
         else:
             outcome = "defect"
             found.defects.append(f"{victim}: {type(error).__name__}: {str(error)[:300]}")
-    took_s = time.perf_counter() - begin_s
+    took_s = time.process_time() - begin_s
     found.slowest_s = max(found.slowest_s, took_s)
     if took_s > LONGEST_S:
         outcome = "defect"

@@ -66,6 +66,16 @@ def test_a_head_that_is_whole_and_none(tmp_path, layout):
         RecordLog.open(path, DTYPE)
 
 
+@pytest.mark.parametrize("count", [0, 2, 1 << 31])
+def test_a_report_that_counts_for_several(tmp_path, count):
+    """A spool would look for the others, and its sender thread die."""
+    log = RecordLog.open(tmp_path / "replay.log", DTYPE)
+    log.append_raw(FrameKind.REPORT, b"\x80", count)
+    log.close()
+    with pytest.raises(InputError, match=f"a report counts for {count} items"):
+        RecordLog.open(tmp_path / "replay.log", DTYPE)
+
+
 def test_a_report_that_is_none(tmp_path):
     log = RecordLog.open(tmp_path / "replay.log", DTYPE)
     log.append_raw(FrameKind.REPORT, b"\xc1", 1)
