@@ -335,7 +335,7 @@ class _Resumer:
 
     def learn(self) -> None:
         """One update, after which optimisers remember something."""
-        self.algorithm.update(self._sampler.sample(1, 4))
+        self.algorithm.update(self._sampler.sample(self.algorithm.utd_ratio, 4))
 
     def learner(self, folder: Path) -> Learner:
         return Learner(*self._parts, Checkpoints(folder), self._journal)

@@ -13,7 +13,7 @@ from agent.config import InputError
 from journeyman.config import RunConfig, compose
 from journeyman.initialisation import as_given, origin
 
-_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device")
+_GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device", "deploy_gate")
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _NOT_TEXT = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
 
