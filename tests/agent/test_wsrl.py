@@ -61,6 +61,8 @@ def success(policy, episodes=40):
 class Acting:
     """In place of a server with an actor: acts by what is published, as far as the learner allows."""
 
+    malformed_messages = 0
+
     def __init__(self, plane, policy):
         self._plane, self._policy, self._steps, self._allowed = plane, policy, 0, 0
         self.successes = []
