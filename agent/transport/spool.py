@@ -320,6 +320,7 @@ class Spool:
             self._moved.notify_all()
 
     def _stalled(self) -> str | None:
+        """With the lock."""
         oldest = next(iter(self._waiting), None)
         if oldest is None or time.monotonic() - oldest.since_s < _STALLED_S:
             return None
@@ -329,7 +330,9 @@ class Spool:
         enough = 1.0 if self.no_room is None else _ENOUGH
         if self._failure is not None:
             return f"Transitions cannot be written to {self._directory} ({self._failure})."
-        if stalled := self._stalled():
+        with self._lock:
+            stalled = self._stalled()
+        if stalled is not None:
             return stalled
         if sum(segment.end for segment in self._segments) > self._limits.spool_bytes * enough:
             most = self._limits.spool_bytes / 1e9
