@@ -3,13 +3,14 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agent.config import InputError
 from agent.transport.curve import create_keys
+from agent.transport.ledger import look_into
 from bench.fault_ground import LEARNER, ROBOTS, Disk, Network
 
 ROS_ACTOR, TWIN_ACTOR, WITNESS = "actor-0", "actor-1", "actor-2"
@@ -27,7 +28,6 @@ _ACTING = (
     "recording.episodes=false",
 )
 _TWIN = ("robot=twin", "robot.config.realtime=true", "robot.simulated_time=false")
-_LEDGER = struct.Struct("<16sQ")  # See agent/transport/ledger.py.
 _END_S = 60.0
 
 
@@ -122,12 +122,10 @@ class Stack:
 
     def stored(self, actor: str) -> int:
         """Items of an actor that it knows to be stored."""
-        folder = self._folders.get(actor, self.disks[ROBOTS].folder)
         try:
-            content = (folder / "runs" / "spool" / actor / "stream").read_bytes()
-        except FileNotFoundError:
+            return look_into(self.spools()[actor] / "stream")[1]
+        except (FileNotFoundError, InputError):  # It has only just begun.
             return 0
-        return int(_LEDGER.unpack_from(content)[1]) if len(content) >= _LEDGER.size else 0
 
     def updates(self) -> int:
         """Updates of the learner, as its journal tells."""

@@ -16,11 +16,13 @@ import gymnasium
 import msgspec
 import numpy as np
 import zmq
+from scipy.stats import linregress
 
 from agent.record_log import FrameKind, RecordLog
 from agent.transition import TransitionSpec
 from agent.transport import messages as m
 from agent.transport.client import ActorClient
+from agent.transport.ledger import look_into
 from agent.transport.limits import Limits
 from agent.transport.server import LearnerServer
 from bench.fuzz_mutations import BINARY, mutated
@@ -65,10 +67,8 @@ class Findings:
         later = np.array([point for point in self.memory if point[0] >= self.received / 4], np.float64)
         if len(later) < 4:
             return float("nan"), float("nan")
-        x, y = later[:, 0] - later[:, 0].mean(), later[:, 1]
-        slope = (x @ y) / (x @ x)
-        rest = y - y.mean() - slope * x
-        return float(slope), float(1.96 * np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+        fit = linregress(later[:, 0], later[:, 1])
+        return float(fit.slope), float(1.96 * fit.stderr)
 
 
 def learn(pipe: Connection, folder: Path) -> None:
@@ -138,7 +138,7 @@ def fuzz_messages(count: int, seed: int, folder: Path) -> Findings:
                 found.memory.append((found.received, memory))
         if not client.flush(PATIENCE_S):
             raise TimeoutError("The learner did not store what the honest actor sent.")
-        stream = (folder / "spool" / "stream").read_bytes()[: m.IDENTITY_BYTES]
+        stream, _ = look_into(folder / "spool" / "stream")
         found.updates = client.updates
         client.close()
         _, found.received, found.malformed, found.cpu_s, found.streams = _ask(pipe)

@@ -104,10 +104,24 @@ class Ledger:
 
     def _read(self, path: Path) -> None:
         content = os.pread(self._fd, _HEAD.size + IDENTITY_BYTES + 1, 0)
-        if len(content) not in (_HEAD.size, _HEAD.size + IDENTITY_BYTES):
-            raise InputError(
-                f"{path} does not hold the identity of a spool; "
-                f"remove {path.parent} to give up what was not yet sent, and start again."
-            )
-        self.stream, self.acknowledged = _HEAD.unpack_from(content)
-        self.run_id = content[_HEAD.size :]
+        self.stream, self.acknowledged, self.run_id = _decode(content, path)
+
+
+def look_into(path: Path) -> tuple[bytes, int]:
+    """Stream and number of a ledger that another process may be using.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    stream, acknowledged, _ = _decode(path.read_bytes(), path)
+    return stream, acknowledged
+
+
+def _decode(content: bytes, path: Path) -> tuple[bytes, int, bytes]:
+    if len(content) not in (_HEAD.size, _HEAD.size + IDENTITY_BYTES):
+        raise InputError(
+            f"{path} does not hold the identity of a spool; "
+            f"remove {path.parent} to give up what was not yet sent, and start again."
+        )
+    stream, acknowledged = _HEAD.unpack_from(content)
+    return stream, acknowledged, content[_HEAD.size :]
