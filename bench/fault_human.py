@@ -3,6 +3,7 @@
 import sys
 import time
 
+from robot_env.message_reading import values_of
 from robot_env.program import StopFlag, run_program, when_signalled
 
 _PATIENCE_S = {"fault": 1.5, "disabled": 4.0}  # A reset disables the controller for a moment.
@@ -28,7 +29,7 @@ def _watch() -> None:
     try:
         while not stop.wait(0.1):
             for received in status.take():
-                heard = {value.key: value.value for value in received.message.values}.get("state", "")
+                heard = values_of(received.message).get("state", "")
                 if heard != state:
                     state, since_s = heard, time.monotonic()
             if state in acts and time.monotonic() - since_s > _PATIENCE_S[state]:

@@ -175,3 +175,8 @@ def _pixels(message: Any) -> Image:
 
 def _xyz(vector: Any) -> Array:
     return np.array((vector.x, vector.y, vector.z))
+
+
+def values_of(status: Any) -> dict[str, str]:
+    """What a DiagnosticStatus says beside its message, by key."""
+    return {value.key: value.value for value in status.values}

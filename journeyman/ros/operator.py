@@ -7,6 +7,7 @@ from typing import Any
 
 from journeyman.config import compose
 from journeyman.ros.assembly import read_ros2_config
+from robot_env.message_reading import values_of
 from robot_env.ros.description import load_description
 
 _ANSWER_TIMEOUT_S = 5.0
@@ -70,7 +71,7 @@ def _stop_at_once(node: Any, name: str) -> str:
         publisher.publish(Bool(data=True))
         time.sleep(0.02)
         for received in status.take():
-            if _values(received.message).get("state") == "e_stop":
+            if values_of(received.message).get("state") == "e_stop":
                 return ""
     return f"{name} did not say that it stopped: use the hardware's emergency stop."
 
@@ -86,14 +87,10 @@ def _say_status(node: Any, name: str) -> str:
     while time.monotonic() < deadline_s:
         for received in inbox.take():
             status = received.message
-            values = _values(status)
+            values = values_of(status)
             print(f"{values.pop('state', '?')}: {status.message}")
             for key, value in sorted(values.items()):
                 print(f"  {key:<28} {value}")
             return ""
         time.sleep(0.02)
     return f"{inbox.topic} is silent: start the controller node (journeyman controller)."
-
-
-def _values(status: Any) -> dict[str, str]:
-    return {value.key: value.value for value in status.values}

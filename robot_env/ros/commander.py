@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from controllers.config import InputError
 from controllers.ik import UnreachableError
 from controllers.state import PoseCommand, RobotCommand, RobotState
+from robot_env.message_reading import values_of
 from robot_env.robot import RobotUnavailableError
 from robot_env.ros.description import RobotDescription
 from robot_env.ros.interfaces.interface import make_interface
@@ -107,7 +108,7 @@ class ControllerCommander:
 
     def _values(self) -> dict[str, str]:
         newest = self._newest
-        return {} if newest is None else {value.key: value.value for value in newest.message.values}
+        return {} if newest is None else values_of(newest.message)
 
 
 class DirectCommander:
