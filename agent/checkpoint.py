@@ -17,8 +17,6 @@ from safetensors.torch import save as serialised
 from agent.config import InputError
 from agent.storage import sync, write_atomically, write_synced
 
-__all__ = ["Checkpoints", "Which", "load_checkpoint", "load_policy", "sync"]
-
 FORMAT_VERSION = 1
 Which = Literal["newest", "best"]
 """One of a run's checkpoints."""

@@ -125,15 +125,15 @@ def table(happened: Sequence[Happened]) -> str:
         "| fault | whom | times | back after, median (longest) | ended by itself |",
         "|---|---|---|---|---|",
     ]
-    for kind, victims in ((name, kind.victims) for name, kind in KINDS.items()):
-        for victim in victims:
-            if not (faults := by.get((kind, victim))):
+    for name, kind in KINDS.items():
+        for victim in kind.victims:
+            if not (faults := by.get((name, victim))):
                 continue
             back = [fault.recovered_s for fault in faults]
-            ended = collections.Counter(name for fault in faults for name in fault.ended)
-            by_itself = ", ".join(f"{name} x{n}" for name, n in sorted(ended.items())) or "-"
+            ended = collections.Counter(process for fault in faults for process in fault.ended)
+            by_itself = ", ".join(f"{process} x{n}" for process, n in sorted(ended.items())) or "-"
             lines.append(
-                f"| {kind}: {KINDS[kind].meaning} | {victim} | {len(faults)} | {statistics.median(back):.1f} s "
+                f"| {name}: {kind.meaning} | {victim} | {len(faults)} | {statistics.median(back):.1f} s "
                 f"({max(back):.1f} s) | {by_itself} |"
             )
     return "\n".join(lines)

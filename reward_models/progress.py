@@ -22,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from agent.checkpoint import sync
 from agent.encoders import EncoderConfig, ImageEncoder, random_shift
 from agent.networks import VectorEncoder
+from agent.storage import sync
 from agent.tensors import above, below, detached
 from agent.transition import TransitionSpec
 from controllers.config import InputError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from agent.checkpoint import sync
+from agent.storage import sync
 from agent.tensors import above, below
 from controllers.config import Config, InputError
 from reward_models.success_classifier.calibration import sigmoid
