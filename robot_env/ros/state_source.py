@@ -208,10 +208,13 @@ class StateSource:
         Raises:
             RobotError: A topic is silent, stale, or says something that cannot be; the message names it.
         """
-        fault = self._clock.fault()
-        if fault:
-            raise RobotError(f"{fault[0].upper()}{fault[1:]}.")
-        found = self._newest()
+        self._raise_if_clock_failed()
+        try:
+            found = self._newest()
+        except RobotError:
+            # What is too old or from the future may be so because the clock has jumped just now.
+            self._raise_if_clock_failed()
+            raise
         joints = found["joint_states"]
         stamp_ns = self.sources["joint_states"].stamp_ns
         velocity = self._velocity(stamp_ns, joints.position_rad, joints.velocity_rad_s)
@@ -234,6 +237,11 @@ class StateSource:
             self._wrench(found.get("wrench"), quaternion),
             self._width_m(found.get("gripper")),
         )
+
+    def _raise_if_clock_failed(self) -> None:
+        fault = self._clock.fault()
+        if fault:
+            raise RobotError(f"{fault[0].upper()}{fault[1:]}.")
 
     def _newest(self) -> dict[str, Any]:
         """What each source says.

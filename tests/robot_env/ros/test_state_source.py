@@ -316,3 +316,21 @@ def test_a_late_message_is_waited_for_in_simulated_time_alone(listener, monkeypa
     with pytest.raises(state_source.StaleError, match="is stale"):
         source.read()
     assert len(naps) == 2
+
+
+def test_a_clock_that_jumps_while_the_state_is_read_is_to_blame_for_the_ages(listener, monkeypatch):
+    source = listener.make()
+    listener.read(source)
+    said = iter(("", "the clock jumped by -500.000 s"))
+    monkeypatch.setattr(source._clock, "fault", lambda: next(said))
+    monkeypatch.setattr(source._clock, "now_s", lambda: time.monotonic() - 500.0)
+    with pytest.raises(RobotError, match=r"^The clock jumped by -500"):
+        source.read()
+
+
+def test_a_message_from_the_future_is_to_blame_where_the_clock_is_right(listener, monkeypatch):
+    source = listener.make()
+    listener.read(source)
+    monkeypatch.setattr(source._clock, "now_s", lambda: time.monotonic() - 500.0)
+    with pytest.raises(RobotError, match="in the future"):
+        source.read()
