@@ -14,6 +14,7 @@ from agent.config import InputError
 from agent.record_log import FrameKind
 from agent.storage import is_storage_error
 from agent.transport.curve import ClientKeys, secure_client
+from agent.transport.liveness import find_dead_connections
 from agent.transport.messages import (
     MAX_WEIGHTS_BYTES,
     Acknowledge,
@@ -159,7 +160,7 @@ class Sender:
         socket.immediate = True  # nothing is queued for a learner that is away: the spool does that
         socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
         socket.maxmsgsize = MAX_WEIGHTS_BYTES
-        socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
+        find_dead_connections(socket)
         socket.ipv6 = "[" in address
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         if keys is not None:

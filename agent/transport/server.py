@@ -16,6 +16,7 @@ from agent.transport.curve import ServerKeys, check_exposure
 from agent.transport.handshake import mismatch
 from agent.transport.intake import Intake, Outcome
 from agent.transport.limits import Limits, Verdict
+from agent.transport.liveness import find_dead_connections
 from agent.transport.messages import (
     BATCH_BYTES,
     IDENTITY_BYTES,
@@ -242,7 +243,7 @@ class LearnerServer:
         socket.router_mandatory = True  # an undeliverable message is reported instead of lost
         socket.rcvhwm = socket.sndhwm = _QUEUED_MESSAGES
         socket.maxmsgsize = max(BATCH_BYTES, self._spec.dtype.itemsize)
-        socket.heartbeat_ivl, socket.heartbeat_timeout = 1000, 5000
+        find_dead_connections(socket)
         socket.ipv6 = "[" in address
         self._admission.guard(socket)
         try:

@@ -5,11 +5,16 @@ peer.py actor ADDRESS NAME SPOOL N   hands over items until its stream has N of 
                                      hundredth, then `stored` once the learner has them all
 peer.py guest ADDRESS NAME SPOOL N   the same, but waits for its welcome first, and never leaves
 peer.py hopper SPOOL                 goes from run to run with three items each, prints after each
+peer.py held_learner ADDRESS LOG GATE
+peer.py held_actor ADDRESS NAME SPOOL N GATE
+                                     a learner, an actor, whose disk holds up the thread that reads the socket
+                                     until the file GATE is there; prints `held` when that begins
 """
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import gymnasium
@@ -65,6 +70,30 @@ def hand_over(client: ActorClient, count: int) -> None:
         print("stored", flush=True)
 
 
+def hold(owner: type, name: str, gate: str) -> None:
+    """Let a method wait for the gate."""
+    method = getattr(owner, name)
+
+    def held(*arguments: object, **options: object) -> object:
+        if not Path(gate).exists():
+            print("held", flush=True)
+        while not Path(gate).exists():
+            time.sleep(0.01)
+        return method(*arguments, **options)
+
+    setattr(owner, name, held)
+
+
+def held_learner(address: str, log: str, gate: str) -> None:
+    hold(RecordLog, "append_raw", gate)
+    learner(address, log)
+
+
+def held_actor(address: str, name: str, spool: str, count: str, gate: str) -> None:
+    hold(Spool, "next_batch", gate)
+    actor(address, name, spool, count)
+
+
 def hopper(directory: str) -> None:
     spool = Spool(Path(directory), SPEC.dtype, segment_bytes=1)
     while True:
@@ -78,4 +107,5 @@ def hopper(directory: str) -> None:
 
 if __name__ == "__main__":
     signal.alarm(100)  # nothing stays behind, whatever happens to the test
-    {"learner": learner, "actor": actor, "guest": guest, "hopper": hopper}[sys.argv[1]](*sys.argv[2:])
+    verbs = (learner, actor, guest, held_learner, held_actor, hopper)
+    {verb.__name__: verb for verb in verbs}[sys.argv[1]](*sys.argv[2:])

@@ -1,10 +1,15 @@
 """Exactly once across `kill -9`: real processes, real sockets, every single number compared."""
 
+import time
+
 import numpy as np
+import pytest
 
 from agent.record_log import FrameKind
-from agent.transport.messages import decode_report
+from agent.transport import messages as m
 from agent.transport.spool import Spool
+
+_HEARTBEATS_S = 1.5  # One would fall due in this time.
 
 
 def numbers_by_stream(log) -> dict[bytes, list[int]]:
@@ -14,7 +19,7 @@ def numbers_by_stream(log) -> dict[bytes, list[int]]:
         if frame.kind is FrameKind.RECORDS:
             said = np.frombuffer(frame.payload, log.dtype)["step"].tolist()
         else:
-            said = [decode_report(frame.payload)["number"]]
+            said = [m.decode_report(frame.payload)["number"]]
         assert said == list(range(frame.first_sequence, frame.end_sequence))
         numbers.setdefault(frame.stream, []).extend(said)
     return numbers
@@ -123,3 +128,46 @@ def test_two_actors_at_once_keep_their_order(serve, open_log, start, tmp_path):
         read_until(actor, "stored")
     assert list(numbers_by_stream(log).values()) == [list(range(2000))] * 2
     assert server.environment_steps == 2 * 1980
+
+
+@pytest.mark.slow
+def test_an_actor_whose_inbox_is_full_outlives_the_end_of_the_connection(serve, open_log, start, tmp_path):
+    """With heartbeats of libzmq on, it would abort when the next one fell due."""
+    log, gate = open_log(), tmp_path / "gate"
+    server = serve(record_log=log)
+    actor = start("held_actor", server.address, "actor-0", tmp_path / "spool", 300, gate)
+    read_until(actor, "held")
+    for updates in range(1000):  # Each is told to the actor, which cannot listen.
+        server.set_progress(updates, 0)
+        time.sleep(0.001)
+    server.close()
+    time.sleep(_HEARTBEATS_S)
+    serve(server.address, record_log=log)
+    gate.touch()
+    read_until(actor, "stored")
+    assert list(numbers_by_stream(log).values()) == [list(range(300))]
+
+
+@pytest.mark.slow
+def test_a_learner_whose_inbox_is_full_outlives_the_end_of_the_connection(
+    join, open_log, rows, start, stranger, tmp_path
+):
+    gate = tmp_path / "gate"
+    learner = start("held_learner", "tcp://127.0.0.1:*", tmp_path / "replay.log", gate)
+    address = learner.stdout.readline().strip()
+    client = join(address)
+    client.send(rows(0, 1))
+    read_until(learner, "held")
+    talker = stranger(address)
+    for _ in range(1000):
+        talker.send(m.encode(m.Heartbeat()))
+    time.sleep(_HEARTBEATS_S)
+    talker.close()
+    time.sleep(_HEARTBEATS_S)
+    gate.touch()
+    client.send(rows(1, 99))
+    assert client.flush(20.0)
+    assert learner.poll() is None
+    learner.kill()
+    learner.wait()
+    assert list(numbers_by_stream(open_log()).values()) == [list(range(100))]
