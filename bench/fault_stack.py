@@ -39,11 +39,18 @@ class Stack:
         privileged: Whether network and disks are real ones, see `bench.fault_ground`.
         ros: Whether there are a ROS 2 actor, a twin and a controller.
         seed: Of the run.
-        overrides: Further ones of the learner.
+        overrides: Further words for the learner.
+        acting: Further words for the actors.
     """
 
     def __init__(
-        self, folder: Path, privileged: bool, ros: bool, seed: int, overrides: Sequence[str] = ()
+        self,
+        folder: Path,
+        privileged: bool,
+        ros: bool,
+        seed: int,
+        overrides: Sequence[str] = (),
+        acting: Sequence[str] = (),
     ) -> None:
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
@@ -60,7 +67,7 @@ class Stack:
             raise
         common = [f"seed={seed}", *(self._keys(folder / "keys") if self.network.needs_keys else [])]
         learner = [*_LEARNING, *overrides, *common, f"transport.address={self.network.learner_address}"]
-        actor = [*_LEARNING, *_ACTING, *common, f"transport.address={self.network.actor_address}"]
+        actor = [*_LEARNING, *_ACTING, *acting, *common, f"transport.address={self.network.actor_address}"]
         self.commands = {
             "learner": ["journeyman", "learner", *learner],
             "twin": ["journeyman", "twin", "--no-controller", "--no-cameras", "task=reach"],

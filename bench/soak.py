@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,21 +118,33 @@ def table(found: Sequence[Slope]) -> str:
     return "\n".join(lines)
 
 
-def record(stack: Stack, path: Path, minutes: float, every_s: float) -> None:
+def record(stack: Stack, path: Path, minutes: float, every_s: float, away: Collection[str] = ()) -> None:
     """Sample until it is over.
 
+    Args:
+        stack: Whose processes.
+        path: Where to.
+        minutes: How long.
+        every_s: Between two samples.
+        away: Processes that are known to have ended.
+
     Raises:
-        RuntimeError: A process ended.
+        RuntimeError: Another one ended.
     """
     began_s = time.monotonic()
     with path.open("a") as file:
         while (now_s := time.monotonic() - began_s) < 60 * minutes:
-            if ended := list(stack.ended()):
+            if ended := [end for end in stack.ended() if end[0] not in away]:
                 raise RuntimeError(f"ended by itself: {ended}; see {stack.logs}")
             for name, pid in stack.pids().items():
                 file.write(json.dumps(look(name, pid, now_s / 3600)) + "\n")
             file.flush()
             time.sleep(every_s)
+
+
+def read(path: Path) -> list[Sample]:
+    """What `record` wrote."""
+    return [Sample(*json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def main() -> int:
@@ -162,7 +174,7 @@ def main() -> int:
             stack.end()
         finally:
             stack.close()
-    found = list(slopes([Sample(*json.loads(line)) for line in samples.open()], options.warm_up / 60))
+    found = list(slopes(read(samples), options.warm_up / 60))
     print(table(found))
     return int(any(slope.grows for slope in found))
 
