@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from agent.journal import JournalReader
+from agent.transport.admission import printable
 from agent.turns import ActorState
 from journeyman.config import RunConfig
 from journeyman.disk_watch import DiskWatch
@@ -66,7 +66,9 @@ class LiveView:
     def message(self, text: str, **fields: object) -> None:
         """Say something that stays; `fields` are for the log alone."""
         log.info("%s", text, extra={"fields": fields})
-        self._console.print(text, soft_wrap=True)
+        # Of others' words: what is in brackets is no markup, and what a terminal would obey is not shown.
+        shown = "\n".join(map(printable, text.splitlines()))
+        self._console.print(shown, soft_wrap=True, markup=False)
 
     def refresh(self) -> None:
         """Take in what is new and draw it."""
@@ -78,7 +80,7 @@ class LiveView:
             elif entry["kind"] == "agent_failed" or (entry["kind"] == "rollback" and "agent" not in entry):
                 self.message(entry["message"])  # A team says of its agents what became of them.
             elif entry["kind"] == "policy_refused":
-                self.message(f"{entry['actor']}: {entry['message']}")
+                self.message(f"{entry.get('actor', 'An actor')}: {entry['message']}")
             elif entry["kind"] == "fault":
                 self.message(f"{entry['actor']} waits: {entry['message']}")
             elif entry["kind"] == "state":
@@ -92,8 +94,7 @@ class LiveView:
     def _say_if_asked(self, entry: dict[str, Any]) -> None:
         """An actor begins, or ends, to wait for a person."""
         if entry["state"] == ActorState.WAITING_FOR_HUMAN:
-            question = escape(entry["why"])  # Numbers in brackets are no markup.
-            self.message(f"{entry['actor']} waits for a person. {question} Then type: {self._helped}")
+            self.message(f"{entry['actor']} waits for a person. {entry['why']} Then type: {self._helped}")
         elif entry["before"] == ActorState.WAITING_FOR_HUMAN:
             self.message(f"{entry['actor']} waits for a person no longer.")
 

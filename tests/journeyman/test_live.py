@@ -146,3 +146,13 @@ def test_a_terminal_shows_a_bar_and_the_same_values(run, journal, config, monkey
     assert "1000/4000" in drawn
     for word in ("evaluation", "updates/s", "38", "time left"):
         assert word in drawn
+
+
+@pytest.mark.parametrize("words", ["[/usr/lib/libx.so] is missing", "[bold", "a [/] b", "[0.1, nan]"])
+def test_what_others_say_is_no_markup_and_no_order_to_the_terminal(run, journal, config, capsys, words):
+    view = LiveView(config, run)
+    view.message(f"The actor ended by exit code 1: {words}")
+    journal.write_report({"kind": "fault", "actor": "a", "message": f"{words}\x1b]0;title\x07"})
+    said = seen(view, capsys)
+    assert f"exit code 1: {words}" in said
+    assert f"a waits: {words}?]0;title?" in said
