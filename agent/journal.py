@@ -9,13 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from agent.reports import KINDS, OTHER
 from agent.storage import StorageTrouble, write_fully
-
-REPORT_KINDS = ("episode", "evaluation", "fault", "state", "policy_refused")
-"""Kinds of entries that actors report; the learner writes them down."""
-OTHER_REPORT = "report"
-"""Kind of an entry that an actor reported without one of these."""
-
 
 _MOST_WAITING = 10_000
 
@@ -47,7 +42,7 @@ class Journal:
     def write(self, kind: str, values: Mapping[str, Any]) -> None:
         """Append one entry; unless the disk is full it is with the operating system when this returns."""
         entry = {"time": time.time(), "kind": kind, **values}
-        if len(self._waiting) < _MOST_WAITING or kind in (*REPORT_KINDS, OTHER_REPORT):
+        if len(self._waiting) < _MOST_WAITING or kind in (*KINDS, OTHER):
             self._waiting.append((json.dumps(entry) + "\n").encode())
         try:
             self._write_waiting()
@@ -60,7 +55,7 @@ class Journal:
         """Append what an actor reported. Its `kind` becomes the entry's if it is one that actors may report."""
         kind = report.get("kind")
         values = {key: value for key, value in report.items() if key not in ("kind", "time")}
-        self.write(str(kind) if kind in REPORT_KINDS else OTHER_REPORT, values)
+        self.write(str(kind) if kind in KINDS else OTHER, values)
 
     def close(self) -> None:
         """Close the file; idempotent. What still waits is given up."""

@@ -15,6 +15,7 @@ from agent.config import Config, InputError
 from agent.divergence import DivergedError, DivergenceConfig, LossWatch, not_finite, raise_if_not_finite
 from agent.journal import Journal
 from agent.prefetch import Prefetcher
+from agent.reports import admitted
 from agent.sampling import SamplingConfig
 from agent.storage import StorageError, StorageTrouble, reason_of
 from agent.tensors import Tensors, above, below, detached
@@ -376,7 +377,7 @@ class Learner:
         self.server.raise_if_dead()
         while (records := self.server.poll()) is not None:
             self._sampler.append(records)
-        for report in self.server.poll_reports():
+        for report in map(admitted, self.server.poll_reports()):
             self._journal.write_report({**report, **self._label})
             self.note_evaluation(report)
             self._newer_wanted |= report.get("kind") == "policy_refused"

@@ -20,12 +20,13 @@ from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert
 from agent.hindsight import Goals
-from agent.journal import OTHER_REPORT, REPORT_KINDS, Journal, JournalReader
+from agent.journal import Journal, JournalReader
 from agent.learner import Learner
 from agent.prefetch import Prefetcher
 from agent.reading import read_steps
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
+from agent.reports import KINDS, OTHER, admitted
 from agent.sampling import draw_as
 from agent.team import LearnerTeam
 from agent.transition import Provenance, Records, TransitionSpec
@@ -450,10 +451,10 @@ def task_description(config: RunConfig, agent: str = "") -> dict[str, str]:
 def _catch_up(journal: Journal, run: RunDirectory, log: RecordLog, agent: str) -> list[Report]:
     """Write the reports that a killed learner had stored but not yet written down, and return them."""
     label = {"agent": agent} if agent else {}
-    kinds = (*REPORT_KINDS, OTHER_REPORT)
+    kinds = (*KINDS, OTHER)
     entries = JournalReader(run.journal).new()
     written = sum(entry["kind"] in kinds and entry.get("agent", "") == agent for entry in entries)
-    reports = stored_reports(log)[written:]
+    reports = [admitted(report) for report in stored_reports(log)[written:]]
     for report in reports:
         journal.write_report({**report, **label})
     return reports

@@ -15,7 +15,7 @@ def scalars(entry: Mapping[str, Any]) -> tuple[int | None, dict[str, float]]:
     and 1, lists of names their length. What only happens, such as a fault, is a 1 under its kind. Of a learner in its
     offline phase, in which no environment step is made, the step is the number of updates and the kind `offline`.
     """
-    kind, step, agent = str(entry["kind"]), entry.get("environment_steps"), entry.get("agent", "")
+    kind, step, agent = str(entry["kind"]), _step_of(entry), entry.get("agent", "")
     figures = dict(_figures({key: value for key, value in entry.items() if key not in _NOT_FIGURES}))
     if kind in EVENTS:
         figures = {"happened": 1.0}
@@ -26,6 +26,12 @@ def scalars(entry: Mapping[str, Any]) -> tuple[int | None, dict[str, float]]:
         figures["environment_steps"] = float(step or 0)
     group = f"{kind}.{agent}" if agent else kind
     return step, {f"{group}/{name}": value for name, value in figures.items()}
+
+
+def _step_of(entry: Mapping[str, Any]) -> int | None:
+    """A report without a kind may say anything; a sink takes what 64 bits hold."""
+    step = entry.get("environment_steps")
+    return step if type(step) is int and 0 <= step < 1 << 62 else None
 
 
 def _figures(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
