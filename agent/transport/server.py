@@ -40,6 +40,7 @@ from agent.transport.messages import (
     decode_report,
     encode,
 )
+from agent.transport.numbering import begin_at_random
 from agent.transport.quarantine import Quarantine
 from agent.transport.reception import Arrival
 from agent.transport.waker import Waker
@@ -238,6 +239,7 @@ class LearnerServer:
     # All below runs on the receive thread, which alone touches the sockets.
 
     def _bind(self, address: str) -> zmq.Socket[bytes]:
+        begin_at_random()
         socket = self._context.socket(zmq.ROUTER)
         socket.linger = 500
         socket.router_mandatory = True  # an undeliverable message is reported instead of lost
@@ -344,7 +346,9 @@ class LearnerServer:
 
     def _name(self, identity: bytes) -> str:
         peer = self._peers.get(identity)
-        return f"actor {peer.actor!r}" if peer else f"unknown peer {identity.hex()}"
+        return (
+            f"actor {peer.actor!r}" if peer else "unknown peer"
+        )  # Its number is nobody's business: see `numbering`.
 
     def _handle(self, arrival: Arrival, message: FromActor, payload: bytes) -> None:
         identity = arrival.identity

@@ -1,9 +1,11 @@
 """Exactly once across `kill -9`: real processes, real sockets, every single number compared."""
 
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
+import zmq
 
 from agent.record_log import FrameKind
 from agent.transport import messages as m
@@ -171,3 +173,24 @@ def test_a_learner_whose_inbox_is_full_outlives_the_end_of_the_connection(
     learner.kill()
     learner.wait()
     assert list(numbers_by_stream(open_log()).values()) == [list(range(100))]
+
+
+_WELL_KNOWN = 0x6B8B4567  # What C's rand() says first where nobody has seeded it.
+
+
+def test_a_learner_outlives_who_takes_the_number_of_a_connection_to_come(start, join, rows, tmp_path):
+    """libzmq numbers connections in a row, and aborts where the next number is taken."""
+    learner = start("learner", "tcp://127.0.0.1:*", tmp_path / "replay.log")
+    address = learner.stdout.readline().strip()
+    with zmq.Context() as context, ExitStack() as stack:
+        for number in range(_WELL_KNOWN, _WELL_KNOWN + 8):
+            thief = stack.enter_context(context.socket(zmq.DEALER))
+            thief.linger, thief.rcvtimeo = 0, 20_000
+            thief.setsockopt(zmq.ROUTING_ID, b"\0" + number.to_bytes(4, "big"))
+            thief.connect(address)
+            thief.send(m.encode(m.Heartbeat()))
+            assert m.decode_from_learner(thief.recv_multipart()) == (m.HelloWanted(), b"")
+        client = join(address)
+        client.send(rows(0, 5))
+        assert client.flush(20.0)
+        assert learner.poll() is None

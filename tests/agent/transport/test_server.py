@@ -1,5 +1,6 @@
 """The learner's side, among actors that behave and strangers that do not."""
 
+import ctypes
 import threading
 import time
 
@@ -348,3 +349,14 @@ def test_close_twice(serve):
     server = serve()
     server.close()
     server.close()
+
+
+def test_nobody_can_guess_the_number_of_the_next_connection(serve, join):
+    """Who can, and takes it for their own, makes libzmq abort when that connection comes."""
+    numbers = set()
+    for name in "abc":
+        ctypes.CDLL(None).srand(1)  # As in every process that begins.
+        server = serve()
+        join(server.address, name).wait_welcome(20.0)
+        numbers |= set(server._peers)
+    assert len(numbers) == 3
