@@ -10,9 +10,11 @@ from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.weights import encode_weights
 from controllers.config import InputError as RobotSideInputError
 from journeyman.config import RunConfig
 from journeyman.demonstrations import demonstration_folder, read_demonstrations
+from journeyman.deploy_gate import raise_if_held
 from journeyman.files import write_whole
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_spec
@@ -89,5 +91,7 @@ def _clone_and_evaluate(
     for _ in range(clone.offline_updates if updates is None else updates):
         clone.learn_offline(sampler.sample_demonstrations(clone.batch_size))
     policy = make_policy(_CLONE, spec, config.seed)
-    policy.load_weights(clone.policy_weights())
+    weights = clone.policy_weights()
+    raise_if_held(msgspec.structs.replace(config, algorithm=_CLONE), directory, 0, encode_weights(weights))
+    policy.load_weights(weights)
     return evaluate(env, policy, spec, episodes=config.evaluation.episodes, seed=EVALUATION_SEED)

@@ -8,17 +8,24 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import IO
 
 import msgspec
 
+from agent.config import InputError
 from agent.evaluation import Evaluation
+from agent.storage import write_atomically
 from journeyman.config import DeployGateConfig, RunConfig
 from journeyman.process import child_environment
+from journeyman.run_directory import RunDirectory
 
 Candidate = tuple[int, bytes]
 """Version and weights."""
 _HEAD = struct.Struct("<Q")  # Bytes that follow.
+_FILE_NAME = "deploy_gate.json"  # In the spool of the actor.
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -33,6 +40,47 @@ class Judged(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class _Passed(msgspec.Struct, frozen=True):
+    """The last policy that passed.
+
+    Attributes:
+        stream: Identity of the actor's stream: of its run.
+        success_rate: On the twin.
+    """
+
+    stream: str
+    success_rate: float
+
+
+class Memory:
+    """How good the policy in use is on the twin, also for the next process: who begins again knows what it must match.
+
+    Args:
+        spool: Folder of the actor's spool, in which it is kept.
+        stream: Says the identity of the stream that is sent now; None where the folder is of one run, and only read.
+    """
+
+    def __init__(self, spool: Path, stream: Callable[[], bytes] | None = None) -> None:
+        self._path = spool / _FILE_NAME
+        self._stream = stream
+
+    def recall(self) -> float | None:
+        """Success of the last policy that passed in this run; None if none has, or nobody knows."""
+        try:
+            passed = msgspec.json.decode(self._path.read_bytes(), type=_Passed)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        is_of_this_run = self._stream is None or passed.stream == self._stream().hex()
+        return passed.success_rate if is_of_this_run else None
+
+    def keep(self, success_rate: float) -> None:
+        """A policy passed. Where the disk does not take it, this process knows all the same."""
+        if self._stream is not None:
+            with suppress(OSError):
+                content = msgspec.json.encode(_Passed(self._stream().hex(), success_rate))
+                write_atomically(self._path, content)
+
+
 class TwinGate:
     """Satisfies `agent.fitness.Gate`. Of candidates that wait only the newest is tried.
 
@@ -41,10 +89,11 @@ class TwinGate:
 
     Args:
         config: Of the run.
+        memory: Outlives the process; None begins anew with each.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self._config, self._gate = config, config.deploy_gate
+    def __init__(self, config: RunConfig, memory: Memory | None = None) -> None:
+        self._config, self._gate, self._memory = config, config.deploy_gate, memory
         self._in_use: float | None = None
         self._waiting: Candidate | None = None
         self._verdicts: deque[Candidate | str] = deque()
@@ -59,26 +108,35 @@ class TwinGate:
         if newest is not None:
             with self._changed:
                 self._waiting = newest
-                self._changed.notify()
+                self._changed.notify_all()
         return self._verdicts.popleft() if self._verdicts else None
+
+    def decide(self, candidate: Candidate) -> str | None:
+        """As `judge`, for who has time: wait for the verdict, and return why the candidate is held, if it is."""
+        verdict = self.judge(candidate)
+        with self._changed:
+            self._changed.wait_for(lambda: self._verdicts or verdict is not None)
+        verdict = verdict or self._verdicts.popleft()
+        return verdict if isinstance(verdict, str) else None
 
     def close(self) -> None:
         """End the twin's process, which otherwise ends with this one."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        if self._process is not None:
-            self._process.kill()
+            self._changed.notify_all()
+            if self._process is not None:
+                self._process.kill()
         self._thread.join()
 
     def _run(self) -> None:
         while (candidate := self._next()) is not None:
             version, weights = candidate
             held = self._reason_to_hold(self._try(weights))
-            if not self._closing:
+            with self._changed:
                 self._verdicts.append(
                     candidate if held is None else f"Policy version {version} is held: {held}."
                 )
+                self._changed.notify_all()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -109,13 +167,16 @@ class TwinGate:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "journeyman.deploy_gate_twin"]
-        self._process = process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the actor's affair.
-            env=child_environment(),
-        )
+        with self._changed:  # Or who closes at this moment would wait for a trial that they cannot end.
+            self._process = process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is the actor's affair.
+                env=child_environment(),
+            )
+            if self._closing:
+                process.kill()
         assert process.stdin is not None
         send(process.stdin, msgspec.json.encode(self._config))
         return process
@@ -129,12 +190,36 @@ class TwinGate:
         return self._compare(self._gate, found.success_rate, did)
 
     def _compare(self, gate: DeployGateConfig, rate: float, did: str) -> str | None:
+        if self._in_use is None and self._memory is not None:
+            self._in_use = self._memory.recall()
         if rate < gate.floor:
             return f"{did}, and deploy_gate.floor is {gate.floor:.0%}"
         if self._in_use is not None and rate < self._in_use - gate.margin - 1e-9:
             return f"{did}, the one in use in {self._in_use:.0%}, and deploy_gate.margin is {gate.margin:.0%}"
         self._in_use = rate
+        if self._memory is not None:
+            self._memory.keep(rate)
         return None
+
+
+def raise_if_held(config: RunConfig, directory: RunDirectory, version: int, weights: bytes) -> None:
+    """See that a policy may drive a robot for somebody else than the actor, such as an evaluation.
+
+    It has to pass the gate as for the actor, and is compared with the policy that this run's actor had in use. Nothing
+    happens without a gate, or where there is no robot but a twin.
+
+    Raises:
+        InputError: It may not.
+    """
+    if config.deploy_gate.factory is None or config.robot.simulated_time:
+        return
+    print(f"Policy version {version} does the task on the twin before the robot moves ...", flush=True)
+    with closing(TwinGate(config, Memory(directory.spool(config.actor.name)))) as gate:
+        if (held := gate.decide((version, weights))) is not None:
+            raise InputError(
+                f"{held} The robot was not moved; choose evaluation.checkpoint=best, or say deploy_gate.factory=null "
+                "to let it act all the same."
+            )
 
 
 def send(stream: IO[bytes], payload: bytes) -> None:

@@ -4,6 +4,7 @@ import argparse
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,8 +15,11 @@ from agent.algorithm import Policy, make_policy
 from agent.checkpoint import load_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate_agents
+from agent.tensors import Tensors
 from agent.transition import TransitionSpec
+from agent.weights import encode_weights
 from journeyman.config import RunConfig
+from journeyman.deploy_gate import raise_if_held
 from journeyman.learner import split_run
 from journeyman.practice import practise
 from journeyman.run_directory import RunDirectory
@@ -60,13 +64,15 @@ def evaluate_newest(
     """Evaluate the policies of the newest checkpoints, or of the best ones, by the name of the agent.
 
     Raises:
-        InputError: An agent has no checkpoint yet.
+        InputError: An agent has no checkpoint yet, or one that `deploy_gate` holds back from the robot.
     """
     spec = make_spec(env)
     policies: dict[str, Policy] = {}
     at: dict[str, dict[str, int]] = {}
     for name in config.practice.agents:
-        policies[name], values = newest_policy(config, directory, spec, name)
+        weights, values = load_policy(_chosen(config, directory, name))
+        raise_if_held(config, directory, values["blocks"], encode_weights(weights))
+        policies[name] = _acting_by(weights, config, spec)
         steps = values.get("run_steps", values["environment_steps"])
         at[name] = {"policy_version": values["blocks"], "environment_steps": steps}
     torch.set_num_threads(1)
@@ -93,6 +99,22 @@ def newest_policy(
     Raises:
         InputError: There is none yet.
     """
+    weights, values = load_policy(_chosen(config, directory, name))
+    return _acting_by(weights, config, spec), values
+
+
+def _acting_by(weights: Tensors, config: RunConfig, spec: TransitionSpec) -> Policy:
+    policy = make_policy(config.algorithm, spec, config.seed)
+    policy.load_weights(weights)
+    return policy
+
+
+def _chosen(config: RunConfig, directory: RunDirectory, name: str) -> Path:
+    """The checkpoint that is wanted.
+
+    Raises:
+        InputError: There is none yet.
+    """
     checkpoints, which = directory.agent(name).checkpoints(), config.evaluation.checkpoint
     path = checkpoints.find(which)
     whose = f"Agent {name} of run" if name else "Run"
@@ -103,10 +125,7 @@ def newest_policy(
         )
     if path is None:
         raise InputError(f"{whose} {directory.path} has no checkpoint yet: train it first.")
-    weights, values = load_policy(path)
-    policy = make_policy(config.algorithm, spec, config.seed)
-    policy.load_weights(weights)
-    return policy, values
+    return path
 
 
 class _WaitAfterFault:

@@ -41,7 +41,7 @@ from agent.turns import Observer
 from controllers.loading import load_attribute
 from journeyman.config import RewardModelConfig, RunConfig
 from journeyman.demonstrations import demonstration_folder, load_episodes, read_demonstrations
-from journeyman.deploy_gate import TwinGate
+from journeyman.deploy_gate import Memory, TwinGate
 from journeyman.help import make_file_operator
 from journeyman.initialisation import initial_checkpoint
 from journeyman.run_directory import RunDirectory
@@ -416,7 +416,8 @@ def _make_agent(config: RunConfig, spec: TransitionSpec, name: str, spool: Path,
         episode_seed(config.seed, config.actor.name + name, client.next_sequence)
     )
     policy = make_policy(config.algorithm, spec, int(entropy.generate_state(1)[0]))
-    return Agent(policy, client, gate=TwinGate(config) if config.deploy_gate.factory else None)
+    gate = TwinGate(config, Memory(spool, lambda: client.stream)) if config.deploy_gate.factory else None
+    return Agent(policy, client, gate=gate)
 
 
 def task_description(config: RunConfig, agent: str = "") -> dict[str, str]:

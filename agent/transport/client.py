@@ -136,6 +136,11 @@ class ActorClient:
             return stored()
 
     @property
+    def stream(self) -> bytes:
+        """What its items are numbered under: another one for each run, once a learner has welcomed it."""
+        return self._spool.stream
+
+    @property
     def next_sequence(self) -> int:
         """Items handed over since the stream began, in earlier processes of the run too."""
         return self._spool.next_sequence

@@ -1,6 +1,8 @@
 import threading
 import time
+from contextlib import closing
 
+import msgspec
 import pytest
 import torch
 
@@ -11,7 +13,9 @@ from agent.fitness import Agent
 from agent.weights import encode_weights
 from journeyman.checks import check
 from journeyman.config import compose
-from journeyman.deploy_gate import Judged, TwinGate
+from journeyman.deploy_gate import Judged, Memory, TwinGate
+from journeyman.evaluate import evaluate_newest
+from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_env, make_spec
 
 SMALL = [
@@ -34,9 +38,9 @@ def succeeded(successes, episodes=10):
 class Scripted(TwinGate):
     """A gate whose twin answers what its weights say, when it is let."""
 
-    def __init__(self, config):
+    def __init__(self, config, memory=None):
         self.let, self.tried = threading.Semaphore(0), []
-        super().__init__(config)
+        super().__init__(config, memory)
 
     def _try(self, weights):
         self.tried.append(weights)
@@ -177,3 +181,49 @@ def test_what_cannot_be_tried_is_refused_before_the_run():
 def test_nonsense_is_refused(bad):
     with pytest.raises(InputError, match=f"{bad.partition('=')[0]}"):
         compose([f"deploy_gate.{bad}"])
+
+
+def test_the_next_process_of_an_actor_knows_what_a_policy_must_match_and_another_run_does_not(
+    make_gate, tmp_path
+):
+    def answers(candidates, stream=b"s"):
+        gate = Scripted(compose(SMALL), Memory(tmp_path, lambda: stream))
+        gate.let.release(100)
+        with closing(gate):
+            return [gate.decide((0, bytes([successes]))) for successes in candidates]
+
+    assert answers([8, 9]) == [None, None]
+    assert "the one in use in 90%" in answers([5])[0]
+    assert answers([8]) == [None]
+    assert "the one in use in 80%" in answers([5])[0]
+    assert answers([5], stream=b"t") == [None]
+    (tmp_path / "deploy_gate.json").write_bytes(b"{")
+    assert answers([2]) == [None]
+
+
+class NoRobot:
+    """An environment in which nothing may move."""
+
+    def __init__(self, env):
+        self.action_space, self.observation_space, self.robot = (
+            env.action_space,
+            env.observation_space,
+            env.robot,
+        )
+
+    def __getattr__(self, name):
+        raise AssertionError(f"{name} of the robot")
+
+
+def test_no_evaluation_or_report_moves_the_robot_by_a_policy_that_the_gate_holds(tmp_path):
+    config = compose([*SMALL, "deploy_gate.episodes=1", "deploy_gate.floor=1", "task.episode_length_s=0.2"])
+    config = msgspec.structs.replace(
+        config, robot=msgspec.structs.replace(config.robot, simulated_time=False)
+    )
+    env, run = make_env(config), RunDirectory(tmp_path)
+    spec = make_spec(env)
+    weights = make_algorithm(config.algorithm, spec, torch.device("cpu"), 0).policy_weights()
+    run.checkpoints().save(7, weights, weights, {"blocks": 3})
+    env.close()
+    with pytest.raises(InputError, match=r"Policy version 3 is held: it succeeds in 0 of 1 .* was not moved"):
+        evaluate_newest(config, run, NoRobot(env))
