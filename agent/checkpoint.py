@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 
 from agent.config import InputError
-from agent.storage import sync, write_atomically, write_synced
+from agent.storage import make_folder, sync, write_atomically, write_synced
 
 FORMAT_VERSION = 1
 Which = Literal["newest", "best"]
@@ -86,7 +86,7 @@ class Checkpoints:
         Raises:
             OSError: The disk does not take it. Those that were there are as before, and nothing else is.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._put_back()
         self._sweep()
         final = self._folder / f"{environment_steps:09d}"
@@ -164,7 +164,7 @@ class Checkpoints:
         if versions:
             name = min(versions, key=lambda name: abs(versions[name] - best.policy_version))
             marked = msgspec.structs.replace(best, checkpoint=name, checkpoint_version=versions[name])
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_atomically(self._folder / _BEST, msgspec.json.format(msgspec.json.encode(marked), indent=1))
         self._unmarked = None
 

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from agent.config import InputError
-from agent.storage import write_atomically, write_fully
+from agent.storage import make_folder, write_atomically, write_fully
 from agent.transition import Records, describe_layout, differing_layout
 
 FORMAT_VERSION = 1
@@ -259,7 +259,7 @@ def lock(descriptor: int, path: Path) -> None:
 
 def _create(path: Path, dtype: np.dtype[np.void]) -> None:
     layout = msgspec.json.encode(describe_layout(dtype))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     head = _FILE_HEAD.pack(_FILE_MAGIC, FORMAT_VERSION, len(layout), zlib.crc32(layout))
     write_atomically(path, head + layout)
 

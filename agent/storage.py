@@ -111,6 +111,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that a loss of power takes none of them with what is in there."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        with suppress(PermissionError):  # One may make a folder where one may not look.
+            sync(folder.parent)
+
+
 def sync(path: Path) -> None:
     """Force a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)

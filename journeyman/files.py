@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from agent.storage import write_atomically
+
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, and rename.
+    """Write beside `path`, force it to disk, and rename.
 
     Raises:
         OSError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_atomically(path, content)

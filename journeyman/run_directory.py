@@ -12,8 +12,10 @@ from pathlib import Path
 from agent.checkpoint import Checkpoints
 from agent.config import InputError
 from agent.record_log import lock
+from agent.storage import make_folder, sync
 from journeyman import __version__
 from journeyman.config import RunConfig, read_config, write_config
+from journeyman.files import write_whole
 
 FORMAT_VERSION = 1
 _LIBRARIES = ("torch", "numpy", "mujoco", "gymnasium", "pyzmq", "msgspec", "safetensors", "hydra-core")
@@ -78,12 +80,13 @@ class RunDirectory:
         stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         name = f"{stamp}_{config.task.name}_{config.algorithm.name}_seed{config.seed}"
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
             path = _make_unused(root / name)
+            sync(root)
             run = cls(path)
             write_config(config, run.config)
-            run.run_id.write_text(secrets.token_hex(16))
-            run.versions.write_text(json.dumps(versions(), indent=1))
+            write_whole(run.run_id, secrets.token_hex(16).encode())
+            write_whole(run.versions, json.dumps(versions(), indent=1).encode())
             _point(root / "latest", path)
         except OSError as error:
             raise InputError(f"No run can be written below {root.absolute()}: {error.strerror}.") from None

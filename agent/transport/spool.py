@@ -25,7 +25,7 @@ import numpy as np
 
 from agent.config import InputError
 from agent.record_log import Frame, FrameKind, RecordLog
-from agent.storage import is_storage_error, reason_of
+from agent.storage import is_storage_error, make_folder, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
@@ -147,7 +147,7 @@ class Spool:
             self._writer.start()
 
     def _open(self, dtype: np.dtype[np.void]) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        make_folder(self._directory)
         self._ledger = Ledger(self._directory / "stream")
         try:
             self._segments = self._open_segments(dtype)
