@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _OF_A_DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.ENODEV}
+    | {errno.EMFILE, errno.ENFILE}  # No disk's fault, but nothing can be opened either until others let go.
 )
 
 

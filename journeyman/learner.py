@@ -12,7 +12,7 @@ from journeyman.collect import record_demonstrations
 from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
 from journeyman.initialisation import begun_from
 from journeyman.offline.minari import STORED
-from journeyman.process import never_fail_to_print, on_stop, yield_to_control_loop
+from journeyman.process import never_fail_to_print, on_stop, take_descriptors, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
 from journeyman.sinks.assembly import JournalTap, make_sinks
@@ -28,6 +28,7 @@ _FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed", "init", "i
 def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
     never_fail_to_print()
+    take_descriptors()
     config, directory = open_or_create(options.overrides, options.supervised)
     with run_log(directory.logs, "learner"):
         return _learn(options, config, directory)

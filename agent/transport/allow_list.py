@@ -8,6 +8,7 @@ import zmq
 from zmq.utils import z85
 
 from agent.config import InputError
+from agent.storage import is_storage_error
 from agent.transport.curve import PUBLIC, fingerprint, load_public
 from agent.transport.limits import Allowance
 
@@ -29,13 +30,13 @@ class AllowList:
             InputError: It holds no key, or a file that is none.
         """
         self._directory = directory
+        self._read_from = _state(directory)  # First: what changes after it is read again.
         self._names = {load_public(file): file.stem for file in _files(directory)}
         if not self._names:
             raise InputError(
                 f"{directory} holds no public key (*.key) of an actor; "
                 "say which may connect with `journeyman keys authorise`."
             )
-        self._read_from = _state(directory)
         self._look_s = time.monotonic()
         self._lines = Allowance(per_s=0.2, most=20)
         self.socket = context.socket(zmq.REP)
@@ -66,37 +67,55 @@ class AllowList:
         return set(self._names.values())
 
     def refresh(self) -> None:
-        """Read the folder again if it changed; a file that cannot be read lets nobody in."""
+        """Read the folder again if it changed; a file that cannot be read lets nobody in.
+
+        While nothing can be opened at all, as when strangers hold all descriptors, those who were listed stay.
+        """
         now_s = time.monotonic()
         if now_s >= self._look_s + _LOOK_EVERY_S:
             self._look_s = now_s
             self._read()
 
     def _read(self) -> None:
-        state = _state(self._directory)
-        if state == self._read_from:
+        try:
+            state = _state(self._directory)
+            names = None if state == self._read_from else self._load()
+        except OSError as error:
+            if not is_storage_error(error):
+                raise
+            return  # It is looked again in a moment.
+        if names is None:
             return
-        self._read_from, names = state, {}
+        self._read_from = state
+        for name in sorted(set(names.values()) ^ self.names()):
+            log.info("Key %r is %s.", name, "listed now" if name in names.values() else "not listed any more")
+        self._names = names
+
+    def _load(self) -> dict[bytes, str]:
+        names = {}
         for file in _files(self._directory):
             try:
                 names[load_public(file)] = file.stem
             except InputError as error:
+                cause = error.__context__
+                if isinstance(cause, OSError) and is_storage_error(cause):
+                    raise cause from None
                 log.warning("Nobody is let in by it: %s", error)
-        for name in sorted(set(names.values()) ^ self.names()):
-            log.info("Key %r is %s.", name, "listed now" if name in names.values() else "not listed any more")
-        self._names = names
+        return names
 
 
 def _files(directory: Path) -> list[Path]:
     return sorted(directory.glob(f"*{PUBLIC}"))
 
 
-def _state(directory: Path) -> tuple[tuple[str, int], ...]:
+def _state(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
     """Differs after every change of the folder's keys."""
     found = []
     for file in _files(directory):
         try:
-            found.append((file.name, file.stat().st_mtime_ns))
-        except OSError:  # Removed just now.
+            stat = file.stat()
+            # Its size, too: one that was being written when it was looked at may be whole within the same tick.
+            found.append((file.name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:  # Removed just now.
             continue
     return tuple(found)

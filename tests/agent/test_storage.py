@@ -68,3 +68,10 @@ def test_what_no_disk_is_to_blame_for_is_raised(error):
     with pytest.raises(OSError) as info:  # noqa: PT011 - whatever it says
         StorageTrouble("The book", "It waits.").note(error)
     assert info.value is error
+
+
+def test_that_nothing_can_be_opened_passes_like_a_full_disk():
+    """As long as strangers hold all descriptors of a learner."""
+    trouble = StorageTrouble("The book", "It waits.")
+    trouble.note(OSError(errno.EMFILE, "Too many open files"))
+    assert trouble.reason == "Too many open files"

@@ -1,5 +1,7 @@
 """Whom the learner lets in, and how much of them it takes."""
 
+import errno
+import os
 import shutil
 import time
 
@@ -8,6 +10,7 @@ import zmq
 
 from agent.config import InputError
 from agent.transport import messages as m
+from agent.transport.allow_list import AllowList
 from agent.transport.curve import ClientKeys, ServerKeys, check_exposure, create_keys
 from agent.transport.limits import Allowance, Limits, Rates, Verdict
 from agent.transport.reception import MOST_FRAMES, receive
@@ -155,6 +158,60 @@ def test_a_broken_key_lets_nobody_in_and_nobody_out(key_of, server_keys, serve, 
     wait_until(lambda: "Nobody is let in by it" in caplog.text)
     client.send(rows(0, 1))
     assert take(server, 1) == [0]
+
+
+class Listing:
+    """The files of a folder, of which nothing can be opened while `error` is set."""
+
+    def __init__(self, folder):
+        self.folder, self.error = folder, None
+
+    def glob(self, pattern):
+        if self.error is not None:
+            raise self.error
+        return self.folder.glob(pattern)
+
+
+def test_while_nothing_can_be_opened_those_who_were_listed_stay(tmp_path, monkeypatch):
+    create_keys(tmp_path, "arm-1")
+    with zmq.Context() as context:
+        allowed = AllowList(context, tmp_path)
+        allowed._directory = listing = Listing(tmp_path)
+        monkeypatch.setattr("agent.transport.allow_list._LOOK_EVERY_S", 0.0)
+        listing.error = OSError(errno.EMFILE, "Too many open files")
+        allowed.refresh()
+        listing.error = OSError(errno.EBADF, "a defect")
+        with pytest.raises(OSError, match="a defect"):
+            allowed.refresh()
+        listing.error = None
+        create_keys(tmp_path, "arm-2")
+        with monkeypatch.context() as nothing_opens:
+            nothing_opens.setattr("agent.transport.curve.auth.load_certificate", raise_emfile)
+            allowed.refresh()
+            assert allowed.names() == {"arm-1"}
+        allowed.refresh()
+        assert allowed.names() == {"arm-1", "arm-2"}
+        allowed.socket.close()
+
+
+def raise_emfile(*_):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_key_that_was_half_written_is_read_when_it_is_whole_whatever_its_time(tmp_path):
+    public, _ = create_keys(tmp_path, "arm-1")
+    create_keys(tmp_path, "arm-2")
+    whole, at = public.read_bytes(), public.stat().st_mtime_ns
+    public.write_bytes(whole[:20])
+    os.utime(public, ns=(at, at))
+    allowed = AllowList.__new__(AllowList)
+    allowed._directory, allowed._read_from, allowed._names = tmp_path, (), {}
+    allowed._read()
+    assert allowed.names() == {"arm-2"}
+    public.write_bytes(whole)
+    os.utime(public, ns=(at, at))
+    allowed._read()
+    assert allowed.names() == {"arm-1", "arm-2"}
 
 
 def test_so_many_actors_and_no_more(serve, stranger, spec, join):
