@@ -1,12 +1,13 @@
 """The actor's side: the control loop hands over and goes on, whatever the network does."""
 
+import os
 import time
 from pathlib import Path
 
 from agent.config import InputError
 from agent.transition import Records, TransitionSpec
 from agent.transport.curve import ClientKeys, check_exposure
-from agent.transport.messages import PROTOCOL_VERSION, Hello, Report
+from agent.transport.messages import IDENTITY_BYTES, PROTOCOL_VERSION, Hello, Report
 from agent.transport.sender import Sender, Told
 from agent.transport.spool import DEFAULT_LIMITS, Spool, SpoolLimits
 
@@ -55,12 +56,11 @@ class ActorClient:
         self._seen_changes = 0
         self._taken_weights: tuple[int, bytes] | None = None
         self._closed = False
+        process = os.urandom(IDENTITY_BYTES)
 
         def hello(oldest_sequence: int, sent_below: int) -> Hello:
-            stream = self._spool.stream
-            return Hello(
-                PROTOCOL_VERSION, actor, stream, spec.description(), task, oldest_sequence, sent_below
-            )
+            what = self._spool.stream, spec.description(), task
+            return Hello(PROTOCOL_VERSION, actor, *what, oldest_sequence, sent_below, process)
 
         try:
             self._sender = Sender(address, keys, self._spool, self._told, hello)

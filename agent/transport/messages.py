@@ -50,6 +50,7 @@ class Hello(Message, frozen=True):
         task: Description of its task.
         oldest_sequence: Number of the first item it can still send.
         sent_below: No item from this number on has ever been sent.
+        process: Differs from one process that sends the stream to the next; zeros of an actor that does not say.
     """
 
     protocol_version: int
@@ -59,6 +60,7 @@ class Hello(Message, frozen=True):
     task: dict[str, str]
     oldest_sequence: Number
     sent_below: Number
+    process: Identity = bytes(IDENTITY_BYTES)
 
 
 class Transitions(Message, frozen=True):

@@ -51,6 +51,7 @@ _TICK_MS = 100
 _RECEIVE_AT_ONCE = 64
 _QUEUED_MESSAGES = 16
 _FAREWELL_S = 5.0
+_DISPLACED = 8
 
 
 @dataclass
@@ -61,6 +62,8 @@ class _Peer:
     stream: bytes
     key: str
     heard_s: float
+    process: bytes = bytes(IDENTITY_BYTES)
+    displaced: tuple[bytes, ...] = ()  # Processes whose place it took.
     wants_newer_than: int | None = None
     acknowledge_due: bool = False
     resend_due: bool = False
@@ -389,17 +392,20 @@ class LearnerServer:
 
     def _greet(self, identity: bytes, key: str, hello: Hello) -> None:
         refusal = self._refusal(identity, key, hello)
+        displaced = self._displaced_by(hello)
         self._forget(identity)
         if refusal is not None:
             if self._admission.lines.take():
                 log.warning("Refused actor %r: %s", hello.actor, refusal.reason)
             self._send(identity, refusal)
             return
-        # The same stream on another connection is the same actor before: one process only can hold a spool.
+        # The same stream on another connection is the same actor before: one process only can hold a spool. One that
+        # lost its place to a later process holds a copy.
         for other in [i for i, peer in self._peers.items() if peer.stream == hello.stream]:
             del self._peers[other]
         known = self._intake.join(hello.stream, hello.oldest_sequence)
-        peer = _Peer(hello.actor, hello.stream, key, time.monotonic(), stop_due=self._stop_reason is not None)
+        peer = _Peer(hello.actor, hello.stream, key, time.monotonic(), hello.process, displaced)
+        peer.stop_due = self._stop_reason is not None
         self._peers[identity] = peer
         progress = self.environment_steps, *self._progress
         self._send(identity, Welcome(self._run_id, hello.stream, known, *progress, self._session))
@@ -408,12 +414,24 @@ class LearnerServer:
             by = f" (key {owner!r})" if owner else ""
             log.info("Actor %r%s joins at item %d.", hello.actor, by, known)
 
+    def _displaced_by(self, hello: Hello) -> tuple[bytes, ...]:
+        """Processes that sent this stream before, newest last; not all, of a great many."""
+        before = [peer for peer in self._peers.values() if peer.stream == hello.stream]
+        processes = [process for peer in before for process in (*peer.displaced, peer.process)]
+        return tuple(process for process in processes if process != hello.process)[-_DISPLACED:]
+
     def _refusal(self, identity: bytes, key: str, hello: Hello) -> Refused | None:
         stored_below = self._intake.expected(hello.stream)
         reason = mismatch(hello, self._spec.description(), self._task, stored_below)
         reason = reason or self._admission.impersonation(key, hello, self._peers.values())
         if reason is not None:
             return Refused(printable(reason), temporary=False)
+        if any(p.stream == hello.stream and hello.process in p.displaced for p in self._peers.values()):
+            return Refused(
+                "Another process sends this very spool: one of the two is a copy; stop one of them, remove its folder, "
+                "and start it again.",
+                temporary=True,
+            )
         others = [p for other, p in self._peers.items() if other != identity and p.stream != hello.stream]
         if any(peer.actor == hello.actor for peer in others):
             return Refused(

@@ -4,6 +4,7 @@ import shutil
 import signal
 import time
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -99,6 +100,54 @@ def test_of_two_actors_under_one_name_the_second_is_told_and_both_are_stored(
     first.close()
     assert second.flush(20.0)
     assert stored(log) == [list(range(20)), list(range(10))]
+
+
+def test_of_two_actors_with_one_spool_one_is_told_and_nothing_is_taken_for_the_others(
+    serve, open_log, join, rows, stored, patience, tmp_path
+):
+    """A copied folder numbers other items alike: what one hands over would pass for what the other did."""
+    log = open_log()
+    server = serve(record_log=log)
+    first = join(server.address)
+    first.send(rows(0, 10))
+    assert first.flush(20.0)
+    shutil.copytree(tmp_path / "spools" / "actor-0", tmp_path / "spools" / "copy")
+    second = join(server.address, spool="copy")
+    second.wait_welcome(20.0)
+    second.send(rows(10, 10))
+    assert second.flush(20.0)
+    first.send(rows(10, 10))
+    patience(lambda: first.refusal is not None)
+    assert first.refusal.startswith("Another process sends this very spool")
+    second.send(rows(20, 10))
+    assert second.flush(20.0)
+    assert not first.flush(1.0)
+    assert second.refusal is None
+    assert stored(log) == [list(range(30))]
+
+
+def test_an_actor_that_is_started_again_takes_its_own_place_at_once(
+    serve, join, stranger, hello_of, patience
+):
+    """Also before the learner knows that the one before is gone, and whatever of that one is still on its way."""
+    server = serve()
+    processes = [bytes([number]) * 16 for number in range(40)]
+    for process in processes:
+        socket = stranger(server.address)
+        socket.send(m.encode(msgspec.structs.replace(hello_of("a"), process=process)))
+        assert isinstance(m.decode_from_learner(socket.recv_multipart())[0], m.Welcome)
+    late = stranger(server.address)
+    late.send(m.encode(msgspec.structs.replace(hello_of("a"), process=processes[-2])))
+    refused, _ = m.decode_from_learner(late.recv_multipart())
+    assert refused.temporary
+    socket.send(m.encode(m.Heartbeat()))
+    assert isinstance(m.decode_from_learner(socket.recv_multipart())[0], m.Acknowledge)
+    [peer] = server._peers.values()
+    assert len(peer.displaced) < 20
+    socket.send(m.encode(m.Goodbye()))
+    patience(lambda: server.actors() == [])
+    late.send(m.encode(msgspec.structs.replace(hello_of("a"), process=processes[-2])))
+    assert isinstance(m.decode_from_learner(late.recv_multipart())[0], m.Welcome)
 
 
 def test_a_late_joiner_waits_for_weights_and_gets_them_at_once(serve, join, until):
