@@ -243,6 +243,10 @@ class Sender:
             return  # it answers a Hello from before a new stream began
         if welcome.next_sequence > self._sent_below:
             raise MalformedMessageError(f"wants item {welcome.next_sequence} before it was ever sent")
+        if welcome.next_sequence < self._spool.oldest_sequence:
+            raise MalformedMessageError(f"wants item {welcome.next_sequence}, which a learner had")
+        if welcome.session == self._session and welcome.next_sequence < self._told.acknowledged:
+            return  # It was overtaken by a later connection's: a learner never has less than before.
         if welcome.session != self._session:
             # Another learner process may have begun from an older checkpoint: its newest weights count.
             self._session, self._weights_version = welcome.session, -1

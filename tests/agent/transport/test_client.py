@@ -313,3 +313,26 @@ def test_close_twice(serve, join):
     client = join(serve().address)
     client.close()
     client.close()
+
+
+@pytest.mark.parametrize("session", [SESSION, b"t" * 16])
+def test_a_welcome_that_comes_late_ends_nobody(router, join, rows, until, session):
+    """Of a connection that was lost it may be read after that of the next one, when what it wants is discarded."""
+    client = join(address_of(router))
+    client._spool._segment_bytes = 1000
+    identity, hello = hear(router, m.Hello)
+    say(router, identity, m.Welcome(RUN, hello.stream, 0, 0, 0, 0, SESSION))
+    until(client, lambda: client.connected)
+    for number in range(20):
+        client.send(rows(10 * number, 10))
+    while client._spool.oldest_sequence == 0:
+        client.send(rows(client.next_sequence, 10))
+        _, message = hear(router, m.Transitions)
+        say(router, identity, m.Acknowledge(message.first_sequence + message.count, 0, 0, 0))
+    say(router, identity, m.Welcome(RUN, hello.stream, 0, 0, 0, 0, session))
+    client.send(rows(client.next_sequence, 10))
+    say(router, identity, m.Stop("heard"))
+    until(client, lambda: client.stop_requested)
+    hear(router, m.Transitions)
+    client.raise_if_dead()
+    assert client.connected
