@@ -15,6 +15,7 @@ from agent.transport.messages import Report, decode_report
 from agent.transport.quarantine import Quarantine, Run
 
 _WRITE_AGAIN_AFTER_S = 1.0
+_MOST_AT_ONCE_S = 0.2  # Others of the receive thread's actors wait meanwhile.
 
 
 class Outcome(Enum):
@@ -25,6 +26,7 @@ class Outcome(Enum):
     GAP = "items before them are missing"
     FULL = "the learner has yet to take what is waiting"
     UNWRITTEN = "the disk did not take them"
+    LATER = "only the first ones are stored: all at once would hold up the other actors"
 
 
 class Intake:
@@ -115,7 +117,11 @@ class Intake:
         if self._quarantine is None or kind is not FrameKind.RECORDS:
             return self._take(kind, stream, first_sequence, items, payload)
         size, outcome = self._dtype.itemsize, Outcome.DUPLICATE
+        until_s = time.monotonic() + _MOST_AT_ONCE_S
         for first, end, reason in self._quarantine.runs(payload) or [Run(0, items, "")]:
+            # Each time that good ones and others take turns the log is forced to disk.
+            if first and time.monotonic() > until_s:
+                return Outcome.LATER
             part = payload[first * size : end * size]
             outcome = self._take(kind, stream, first_sequence + first, end - first, part, reason)
             if outcome not in (Outcome.STORED, Outcome.DUPLICATE):

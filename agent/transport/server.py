@@ -387,7 +387,7 @@ class LearnerServer:
         if self._quarantine is not None:
             self._quarantine.tell(peer.actor)
         peer.acknowledge_due = True
-        if outcome in (Outcome.GAP, Outcome.FULL, Outcome.UNWRITTEN):
+        if outcome not in (Outcome.STORED, Outcome.DUPLICATE):
             peer.resend_due = True
 
     def _greet(self, identity: bytes, key: str, hello: Hello) -> None:

@@ -210,6 +210,28 @@ def test_actors_get_rid_of_poison_and_the_learner_hears_of_it_at_powers_of_two(
     quarantine.close()
 
 
+def test_poison_by_turns_holds_up_nobody_for_long_and_arrives_all_the_same(
+    serve, join, open_log, tmp_path, rows, spec, monkeypatch
+):
+    """Each turn forces the log to disk: a message of a sensor that fails every other step would take many seconds."""
+    monkeypatch.setattr("agent.transport.intake._MOST_AT_ONCE_S", 0.0)
+    log, quarantine = open_log(), Quarantine(tmp_path / "quarantine.log", spec)
+    server = serve(record_log=log, quarantine=quarantine)
+    records = rows(0, 60)
+    records["observation.state"] = 0.0
+    records["reward"][::2] = np.nan
+    intake = Intake(spec.dtype, None, 1 << 20, None, quarantine)
+    intake.join(STREAM, 0)
+    assert intake.take(FrameKind.RECORDS, STREAM, 0, 60, records.tobytes()) is Outcome.LATER
+    assert intake.expected(STREAM) < 60
+    client = join(server.address)
+    client.send(records)
+    assert client.flush(20.0)
+    assert [row["step"] for part in log.records() for row in part] == list(range(1, 60, 2))
+    kept = [f for f in quarantine._log.frames() if f.kind is FrameKind.RECORDS and f.stream != STREAM]
+    assert [frame.first_sequence for frame in kept] == list(range(0, 60, 2))
+
+
 def test_the_learner_writes_it_down():
     """In its journal, with the name of the agent."""
 
