@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from journeyman.episodes.formats.libraries import library, refusing
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-# gzip makes data at most about a thousand times smaller: what claims to be larger was never written.
+# gzip makes data at most about a thousand times smaller: what claims to be larger was never written, or is there under
+# many names. A group or array takes some hundreds of bytes besides; groups may also be within themselves.
 _LARGEST_RATIO = 1100
+_BYTES_OF_ONE = 4096
 _DEEPEST = 16
 
 
@@ -74,6 +76,7 @@ class Hdf5File:
             InputError: It cannot be read.
         """
         with refusing(self._path, group):
+            self._left = self._bound
             return self._tree(self._file[group], 0, only)
 
     def _tree(self, group: Any, depth: int, only: Collection[str] | None = None) -> Tree:
@@ -83,14 +86,24 @@ class Hdf5File:
         for name in group:
             if only is not None and name not in only:
                 continue
+            if type(group.get(name, getlink=True)).__name__ == "ExternalLink":
+                raise ValueError(f"{name} is in another file")
             item = group[name]
             if hasattr(item, "keys"):
+                self._allow(name, 0)
                 tree.groups[name] = self._tree(item, depth + 1)
-            elif item.nbytes > self._bound:
-                raise ValueError(f"{name} claims {item.nbytes} bytes")
             else:
+                self._allow(name, item.nbytes)
+                if item.is_virtual or item.external:
+                    raise ValueError(f"{name} is in another file")
                 tree.arrays[name] = np.asarray(item[()])
         return tree
+
+    def _allow(self, name: str, size: int) -> None:
+        """Take what is about to be read off what a file of this length can hold."""
+        self._left -= size + _BYTES_OF_ONE
+        if self._left < 0:
+            raise ValueError(f"{name} claims {size} bytes, and all so far more than were ever written")
 
 
 def write_arrays(group: Any, arrays: Mapping[str, NDArray[Any]]) -> None:
