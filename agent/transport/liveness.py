@@ -2,7 +2,8 @@
 
 In libzmq up to 4.3.5 a heartbeat that falls due on a connection that was lost while its inbox was full ends the whole
 process (`Assertion failed: !_io_error`; zeromq/libzmq issues 3937 and 4364). An inbox is full whenever the thread that
-reads it is held up: by a slow disk, or because the process was frozen.
+reads it is held up: by a slow disk, or because the process was frozen. The same end has a process that is sent
+heartbeats of libzmq, which it must answer: ours send none.
 """
 
 import zmq
