@@ -250,6 +250,9 @@ class Sender:
         if welcome.session != self._session:
             # Another learner process may have begun from an older checkpoint: its newest weights count.
             self._session, self._weights_version = welcome.session, -1
+        if self._spool.run_id == welcome.run_id:
+            # The disk may take its time, and the control loop would wait for who holds the lock.
+            self._spool.acknowledge(welcome.next_sequence)
         # No one may see the numbers of one stream beside the acknowledgements of another.
         with self._told.changed:
             new_stream = self._enter_run(welcome.run_id)

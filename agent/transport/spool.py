@@ -163,6 +163,11 @@ class Spool:
         return self._ledger.stream
 
     @property
+    def run_id(self) -> bytes:
+        """Of the run that the items belong to; empty while none is known."""
+        return self._ledger.run_id
+
+    @property
     def acknowledged(self) -> int:
         """The learner has all items below this number."""
         return self._ledger.acknowledged
@@ -182,12 +187,14 @@ class Spool:
         Raises:
             InputError: The learner of the other run lacks some of them.
         """
+        if self._ledger.run_id == run_id:
+            return False
         # Takes long, but once in a run: what is appended meanwhile must belong wholly to one of the two.
         with self._disk, self._lock:
             owner = self._ledger.run_id
             if not owner:
                 self._ledger.belong_to(run_id)
-            if owner in (b"", run_id):
+            if not owner:
                 return False
             if self.acknowledged < self.next_sequence:
                 raise InputError(

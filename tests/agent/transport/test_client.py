@@ -1,5 +1,7 @@
 """The actor's side, with learners that come late, go away, start again or say nothing."""
 
+import threading
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -336,3 +338,41 @@ def test_a_welcome_that_comes_late_ends_nobody(router, join, rows, until, sessio
     hear(router, m.Transitions)
     client.raise_if_dead()
     assert client.connected
+
+
+def test_who_makes_items_need_not_wait_for_a_disk_that_is_slow_when_a_learner_comes_back(serve, join, rows):
+    """The learner's number goes to disk, and that the items are its run's is known."""
+    server = serve()
+    address = server.address
+    client = join(address)
+    client.send(rows(0, 5))
+    assert client.flush(20.0)
+    server.close()
+    written, write = threading.Event(), client._spool.acknowledge
+
+    def acknowledge(sequence):
+        written.wait(20.0)
+        write(sequence)
+
+    with client._spool._disk:  # As a thread has it that writes.
+        client._spool.acknowledge = acknowledge
+        serve(address)
+        seen = set()
+
+        def look():
+            for _ in range(200):
+                seen.add(client.known_steps)
+                time.sleep(0.01)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        looking.join(10.0)
+        in_time = not looking.is_alive()
+        written.set()
+        deadline_s = time.monotonic() + 20.0
+        while not client.connected and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert client.connected
+    looking.join()
+    assert in_time
+    assert seen == {5}
