@@ -31,7 +31,7 @@ class _Evaluation(msgspec.Struct):
     policy_version: int
     episodes: _Count
     successes: _Count
-    success_rate: float
+    success_rate: Annotated[float, msgspec.Meta(ge=0, le=1)]
     success_low: float
     success_high: float
     mean_return: float

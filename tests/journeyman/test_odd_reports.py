@@ -66,6 +66,8 @@ def test_a_good_report_stays_what_it_is():
 def test_one_that_lacks_what_its_kind_has_is_kept_as_another():
     assert admitted({"kind": "episode", "steps": 3}) == {"kind": OTHER, "steps": 3}
     assert admitted({"kind": "learner", "offline": 5}) == {"kind": OTHER}
+    for rate in (1.01, -0.5, float("nan"), float("inf")):  # Or it would be the best policy for ever.
+        assert admitted({**EVALUATION, "success_rate": rate})["kind"] == OTHER
     assert admitted({"kind": ["episode"]})["kind"] == admitted({})["kind"] == OTHER
 
 
