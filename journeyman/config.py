@@ -19,7 +19,7 @@ from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
 from agent.checkpoint import Which
 from agent.config import Config, InputError
-from agent.learner import LearnerConfig
+from agent.learner_config import LearnerConfig
 from agent.storage import write_atomically
 from agent.transport.limits import Limits
 from robot_env.task import Task
