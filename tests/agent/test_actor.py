@@ -576,13 +576,13 @@ def test_an_actor_that_the_learner_does_not_take_parks_and_says_why(tmp_path, ma
     with make_rig(tmp_path, lockstep=False, park_after_s=0.3) as rig:
         rig.start().wait_for(ActorState.LEARNING)
         refused = Refused("Another actor named 'actor-0' is connected.", temporary=True)
-        rig.server._refusal = lambda *_: refused
-        rig.server._peers.clear()
+        rig.server._peers.refusal = lambda *_: refused
+        rig.server._peers._welcomed = {}
         rig.wait_for(ActorState.PARKED)
         rig.until(lambda: rig.witness.events)
         said = "Another actor named 'actor-0' is connected. The robot is parked until the learner takes this actor."
         assert rig.witness.events[0] == said
-        del rig.server._refusal
+        del rig.server._peers.refusal
         rig.wait_for(ActorState.LEARNING)
         rig.until(lambda: rig.witness.events[1:] == ["The learner takes this actor."])
 
