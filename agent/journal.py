@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.reports import KINDS, OTHER
-from agent.storage import StorageTrouble, write_fully
+from agent.storage import Appender, StorageTrouble
 
 _MOST_WAITING = 10_000
 
@@ -33,8 +33,8 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         cut_torn_line(path)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._appender = Appender(self._fd)
         self._waiting: deque[bytes] = deque()
-        self._end: int | None = None  # Of the last whole line, where a part of another may follow.
         self._trouble = StorageTrouble(
             f"The journal {path}", "What happens is kept in memory until there is room."
         )
@@ -67,11 +67,7 @@ class Journal:
 
     def _write_waiting(self) -> None:
         while self._waiting:
-            if self._end is not None:
-                os.ftruncate(self._fd, self._end)
-            self._end = os.lseek(self._fd, 0, os.SEEK_END)
-            write_fully(self._fd, (self._waiting[0],))
-            self._end = None
+            self._appender.append(self._waiting[0])
             self._waiting.popleft()
         self._trouble.over()
 

@@ -14,7 +14,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ import msgspec
 import numpy as np
 
 from agent.config import InputError
-from agent.storage import make_folder, write_atomically, write_fully
+from agent.storage import Appender, make_folder, write_atomically
 from agent.transition import Records, describe_layout, differing_layout
 
 FORMAT_VERSION = 1
@@ -98,7 +97,7 @@ class RecordLog:
         self.first_sequence: int | None = None
         self.dropped_bytes = 0
         self._fd = descriptor
-        self._is_torn = False
+        self._appender = Appender(descriptor)
         self.start = self.end = _read_head(path, descriptor, dtype)
         self._recover()
 
@@ -140,16 +139,7 @@ class RecordLog:
             first_sequence = self.cursors.get(stream, 0)
         head = _FRAME_HEAD.pack(_FRAME_MAGIC, kind, count, len(payload), first_sequence, stream)
         crc = _CRC.pack(zlib.crc32(payload, zlib.crc32(head)))
-        self._cut()
-        try:
-            write_fully(self._fd, (head, crc, payload))
-        except BaseException:
-            self._is_torn = True
-            with suppress(
-                OSError
-            ):  # A disk that is read-only now cannot be cut either: before the next append, then.
-                self._cut()
-            raise
+        self._appender.append(head, crc, payload)
         self._count(kind, stream, first_sequence, count)
         # Last, because a reader in another thread takes everything below `end` as whole.
         self.end += _OVERHEAD + len(payload)
@@ -185,10 +175,9 @@ class RecordLog:
 
     def clear(self) -> None:
         """Forget all frames. Nobody may be reading."""
-        os.ftruncate(self._fd, self.start)
+        self._appender.truncate(self.start)
         self.cursors.clear()
         self.record_count, self.first_sequence, self.end = 0, None, self.start
-        self._is_torn = False
 
     def sync(self) -> None:
         """Make everything appended so far survive a loss of power."""
@@ -199,12 +188,6 @@ class RecordLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def _cut(self) -> None:
-        """Remove what is left of a frame that could not be written."""
-        if self._is_torn:
-            os.ftruncate(self._fd, self.end)
-            self._is_torn = False
 
     def _recover(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -219,7 +202,7 @@ class RecordLog:
                     )
         self.dropped_bytes = size - self.end
         if self.dropped_bytes:
-            os.ftruncate(self._fd, self.end)
+            self._appender.truncate(self.end)
 
     def _scan(self, data: mmap.mmap) -> None:
         while (size := _whole_frame_size(data, self.end)) is not None:

@@ -89,6 +89,43 @@ def write_fully(descriptor: int, parts: Sequence[bytes]) -> None:
         rest = rest[written:]
 
 
+class Appender:
+    """Appends to a file, each time all or nothing. For one thread.
+
+    Of what the disk did not take whole, the part that it took is cut off: at once, or, where the disk is such that not
+    even this can be done, before anything else is appended.
+
+    Args:
+        descriptor: Of the file, open to append; stays its owner's to close.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._torn_at: int | None = None
+
+    def append(self, *parts: bytes) -> None:
+        """Write these, one after the other.
+
+        Raises:
+            OSError: Not all of it could be written; the file is, or will be, as it was.
+        """
+        if self._torn_at is not None:
+            self.truncate(self._torn_at)
+        end = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            write_fully(self._descriptor, parts)
+        except BaseException:
+            self._torn_at = end
+            with suppress(OSError):
+                self.truncate(end)
+            raise
+
+    def truncate(self, end: int) -> None:
+        """Leave what is before byte `end`."""
+        os.ftruncate(self._descriptor, end)
+        self._torn_at = None
+
+
 def write_synced(path: Path, content: bytes) -> None:
     """Write a file and force it to disk; what was there is overwritten."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

@@ -13,11 +13,11 @@ import torch
 
 from agent.algorithm import load_algorithm
 from agent.config import Config, InputError
+from agent.storage import write_atomically
 from agent.transition import TransitionSpec
 from bench.external_plans import Plan, run_name
 from bench.external_suites import Shown, demonstrate, make_env, make_spec, read_data
 from bench.in_process import Point, evaluate, train
-from journeyman.files import write_whole
 
 REACHED = 0.9
 _FINAL_SEED = 20_000  # Not the starts that said when to end.
@@ -97,7 +97,7 @@ def run_in(folder: Path, suite: str, plan: Plan) -> Run:
         return _read(path, plan)
     folder.mkdir(parents=True, exist_ok=True)
     run = make_run(suite, plan)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=1))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(run), indent=1))
     return run
 
 

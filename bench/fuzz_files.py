@@ -24,7 +24,8 @@ from agent.checkpoint import Checkpoints, load_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.journal import Journal
-from agent.learner import Learner, LearnerConfig, begin_from
+from agent.learner import Learner, begin_from
+from agent.learner_config import LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.record_log import FrameKind, RecordLog
 from agent.replay import MixedSampler, ReplayBuffer

@@ -1,16 +1,22 @@
-"""How fast is one update? Critic updates per CPU second, beside Stable-Baselines3 in the same run.
+"""How fast is one update? Critic updates per CPU second, ours beside others' in the same run.
 
-    python bench/learner.py [--json FILE] [--seconds 8]
+    python bench/learner.py [--json FILE] [--seconds 8] [--settings 10x20 2x20 2x1]
 
-State 18, action 4, batch 256, hidden 256 x 256, one thread. Blocks of the contestants are interleaved, so that a
-machine that slows down slows all of them.
+State 18, action 4, batch 256, hidden 256 x 256, LayerNorm where the contestant has it, one thread on one core; sampling
+from the replay is part of each update. A setting is critics x updates per step. Blocks of all contestants of a setting
+alternate, so that a machine that slows down slows all of them. Contestants: our SAC compiled and eager, a hand-written
+jitted update in JAX (`bench/jax_update.py`), sbx, Stable-Baselines3. JAX and sbx take part where they are installed:
+`pip install -e '.[peers]'`.
 """
 
 import argparse
+import importlib.util
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -22,26 +28,57 @@ from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
 
-STATE, ACTION, ROWS = 18, 4, 4096
+STATE, ACTION, ROWS, BATCH = 18, 4, 4096, 256
 OBSERVATIONS = gymnasium.spaces.Box(-1, 1, (STATE,), np.float32)
 ACTIONS = gymnasium.spaces.Box(-1, 1, (ACTION,), np.float32)
+HAS_JAX = importlib.util.find_spec("sbx") is not None
+Update = Callable[[], int]
+"""Makes one update, sampling included; returns how many critic updates that were."""
 
 
-def ours(critics: int, utd_ratio: int, compile_losses: bool) -> Callable[[], int]:
-    """Our update, sampling included; returns critic updates made."""
+def our_sampler() -> tuple[TransitionSpec, MixedSampler]:
+    """Random transitions in our replay."""
     spec = TransitionSpec.of(OBSERVATIONS, ACTIONS)
-    config = SACConfig(critics=critics, utd_ratio=utd_ratio, compile=compile_losses)
-    algorithm = SAC(config, spec, torch.device("cpu"), 0)
     replay = ReplayBuffer(spec, ROWS, 0)
     rng = np.random.default_rng(0)
     rows = np.zeros(ROWS, spec.dtype)
     for name in ("observation.state", "next_observation.state", "action", "reward"):
         rows[name] = rng.uniform(-1, 1, rows[name].shape)
     replay.append(rows)
-    sampler = MixedSampler(spec, replay, ReplayBuffer(spec, 1, 0), 0.0, torch.device("cpu"))
+    return spec, MixedSampler(spec, replay, ReplayBuffer(spec, 1, 0), 0.0, torch.device("cpu"))
+
+
+def ours(critics: int, utd_ratio: int, compiled: bool) -> Update:
+    """Our update."""
+    spec, sampler = our_sampler()
+    config = SACConfig(critics=critics, utd_ratio=utd_ratio, batch_size=BATCH, compile=compiled)
+    algorithm = SAC(config, spec, torch.device("cpu"), 0)
 
     def update() -> int:
-        algorithm.update(sampler.sample(utd_ratio, config.batch_size))
+        algorithm.update(sampler.sample(utd_ratio, BATCH))
+        return utd_ratio
+
+    return update
+
+
+def by_hand(critics: int, utd_ratio: int) -> Update:
+    """The update in JAX, from our replay."""
+    from bench.jax_update import JaxRLPD
+
+    _, sampler = our_sampler()
+    learner = JaxRLPD(STATE, ACTION, critics, 2, utd_ratio)
+
+    def update() -> int:
+        batch = sampler.sample(utd_ratio, BATCH)
+        learner.update(
+            {
+                "observation": batch["observation.state"].numpy(),
+                "action": batch["action"].numpy(),
+                "reward": batch["reward"].numpy(),
+                "next_observation": batch["next_observation.state"].numpy(),
+                "not_terminated": 1.0 - batch["terminated"].numpy().astype(np.float32),
+            }
+        )
         return utd_ratio
 
     return update
@@ -57,23 +94,72 @@ class _Nothing(gymnasium.Env):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
-def peer(critics: int) -> Callable[[], int]:
-    """Stable-Baselines3's update: one critic and one actor update each."""
-    model = PeerSAC(
-        "MlpPolicy", _Nothing(), device="cpu", buffer_size=ROWS, policy_kwargs={"n_critics": critics}
-    )
+def _filled(model: Any) -> Any:
+    """With random transitions in its replay, and nothing that it would log to."""
     model.set_logger(Logger(None, []))
     rng = np.random.default_rng(0)
     for _ in range(ROWS):
         observation, after = (rng.uniform(-1, 1, (1, STATE)).astype(np.float32) for _ in range(2))
         action = rng.uniform(-1, 1, (1, ACTION)).astype(np.float32)
         model.replay_buffer.add(observation, after, action, np.zeros(1), np.zeros(1), [{}])
+    return model
+
+
+def sb3(critics: int) -> Update:
+    """Stable-Baselines3's update: one critic and one actor update each, no LayerNorm."""
+    options = {"n_critics": critics}
+    model = _filled(PeerSAC("MlpPolicy", _Nothing(), device="cpu", buffer_size=ROWS, policy_kwargs=options))
 
     def update() -> int:
-        model.train(1, batch_size=256)
+        model.train(1, batch_size=BATCH)
         return 1
 
     return update
+
+
+def sbx(critics: int, utd_ratio: int) -> Update:
+    """The update of sbx, which is Stable-Baselines3 in JAX."""
+    from sbx import SAC as SbxSAC  # noqa: N811
+
+    options = {"n_critics": critics, "layer_norm": True, "net_arch": [256, 256]}
+    model = _filled(
+        SbxSAC("MlpPolicy", _Nothing(), buffer_size=ROWS, policy_delay=utd_ratio, policy_kwargs=options)
+    )
+
+    def update() -> int:
+        model.train(utd_ratio, BATCH)
+        return utd_ratio
+
+    return update
+
+
+def contestants(critics: int, utd_ratio: int) -> dict[str, Update]:
+    """Who takes part, ours first."""
+    found = {
+        "journeyman, compiled": ours(critics, utd_ratio, True),
+        "journeyman, eager": ours(critics, utd_ratio, False),
+    }
+    if HAS_JAX:
+        found["JAX by hand"] = by_hand(critics, utd_ratio)
+        found["sbx"] = sbx(critics, utd_ratio)
+    if utd_ratio == 1:  # It knows no other.
+        found["Stable-Baselines3"] = sb3(critics)
+    return found
+
+
+def measure(updates: dict[str, Update], seconds: float) -> dict[str, float]:
+    """Critic updates per CPU second, by the name of who makes them."""
+    for update in updates.values():  # Compilation and first calls are not counted.
+        update()
+        update()
+    spent, made = dict.fromkeys(updates, 0.0), dict.fromkeys(updates, 0)
+    while min(spent.values()) < seconds:
+        for name, update in updates.items():
+            started_s = time.process_time()
+            while time.process_time() - started_s < 0.5:
+                made[name] += update()
+            spent[name] += time.process_time() - started_s
+    return {name: made[name] / spent[name] for name in updates}
 
 
 def main() -> None:
@@ -83,34 +169,21 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="CPU seconds per contestant")
+    parser.add_argument("--settings", nargs="+", default=["10x20", "2x20", "2x1"], metavar="CRITICSxUTD")
     options = parser.parse_args()
+    # Before JAX counts them.
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
-    contestants = {
-        "journeyman, 2 critics, UTD 1, compiled": ours(2, 1, True),
-        "journeyman, 2 critics, UTD 4, compiled": ours(2, 4, True),
-        "journeyman, 2 critics, UTD 4, eager": ours(2, 4, False),
-        "Stable-Baselines3, 2 critics, UTD 1": peer(2),
-        "journeyman, 10 critics, UTD 20, compiled": ours(10, 20, True),
-        "journeyman, 10 critics, UTD 20, eager": ours(10, 20, False),
-        "Stable-Baselines3, 10 critics, UTD 1": peer(10),
-    }
-    spent = dict.fromkeys(contestants, 0.0)
-    made = dict.fromkeys(contestants, 0)
-    for update in contestants.values():  # Compilation and first calls are not counted.
-        update()
-        update()
-    while min(spent.values()) < options.seconds:
-        for name, update in contestants.items():
-            started = time.process_time()
-            while time.process_time() - started < 0.5:
-                made[name] += update()
-            spent[name] += time.process_time() - started
-    rates = {name: made[name] / spent[name] for name in contestants}
-    print(f"{'critic updates per CPU second':<44} {'rate':>8} {'x SB3':>7}")
-    for name, rate in rates.items():
-        base = rates[f"Stable-Baselines3, {'10' if '10 critics' in name else '2'} critics, UTD 1"]
-        print(f"{name:<44} {rate:8.1f} {rate / base:7.2f}")
+    torch.set_float32_matmul_precision("medium")  # As the learner of a run does, see journeyman/wiring.py.
+    rates: dict[str, dict[str, float]] = {}
+    print(f"{'critic updates per CPU second':<40} {'rate':>8}  ours is so many times as fast")
+    for setting in options.settings:
+        critics, utd_ratio = map(int, setting.split("x"))
+        rates[setting] = measure(contestants(critics, utd_ratio), options.seconds)
+        best = rates[setting]["journeyman, compiled"]
+        for name, rate in rates[setting].items():
+            title = f"{critics} critics, UTD {utd_ratio}: {name}"
+            print(f"{title:<40} {rate:8.1f}  {best / rate:.2f}", flush=True)
     if options.json:
         options.json.write_text(json.dumps(rates, indent=1))
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from agent.bc import BC, BCConfig
 from agent.cql import CQL, CQLConfig
 from agent.iql import IQL, IQLConfig
+from agent.storage import write_atomically
 from agent.td3_bc import TD3BC, TD3BCConfig
 from agent.transition import Records
 from bench.in_process import evaluate, make_env, train
@@ -40,7 +41,6 @@ from bench.locomotion_data import (
     spec_of,
     teach,
 )
-from journeyman.files import write_whole
 from journeyman.offline.reading import read_offline
 from journeyman.statistics import FEWEST_SEEDS, Estimate, interquartile_mean_of, probability_of_improvement
 
@@ -119,7 +119,7 @@ def learn(folder: Path, recipe: Recipe, data: str, name: str, seed: int, updates
     )  # fmt: skip
     result = {"returns": point.returns, "cpu_s": time.process_time() - began}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(result).encode())
+    write_atomically(path, json.dumps(result).encode())
     return result
 
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from agent.config import Config
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
+from agent.storage import write_atomically
 from agent.trajectories import episode_ends
 from agent.transition import Provenance, Records, TransitionSpec
 from bench.in_process import evaluate, make_env, rollouts
-from journeyman.files import write_whole
 
 SIZES = (128, 128)  # Of all networks.
 _CPU = torch.device("cpu")
@@ -117,7 +117,7 @@ def write_d4rl(path: Path, records: Records) -> None:
         for name, values in fields.items():
             file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.getvalue())
+    write_atomically(path, content.getvalue())
 
 
 def spec_of(recipe: Recipe) -> TransitionSpec:
@@ -168,7 +168,7 @@ def write_snapshot(
     content = io.BytesIO()
     np.savez(content, records=records, returns=returns, **{k: value.numpy() for k, value in state.items()})
     _snapshot(folder, step).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(_snapshot(folder, step), content.getvalue())
+    write_atomically(_snapshot(folder, step), content.getvalue())
 
 
 def _snapshot(folder: Path, step: int) -> Path:
@@ -230,7 +230,7 @@ def make_data(folder: Path, recipe: Recipe) -> None:
         write_d4rl(folder / "data" / f"{name}.hdf5", records)
     best = float(np.mean(evaluate(env, spec, policies["expert"], recipe.episodes).returns))
     reference = {"random": random, "expert": best, "medium_step": medium, "expert_step": expert}
-    write_whole(folder / "data" / "reference.json", json.dumps(reference).encode())
+    write_atomically(folder / "data" / "reference.json", json.dumps(reference).encode())
 
 
 def gather(recipe: Recipe, policy: Any, seed: int) -> Records:

@@ -10,12 +10,12 @@ from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate
 from agent.replay import MixedSampler, ReplayBuffer
+from agent.storage import write_atomically
 from agent.weights import encode_weights
 from controllers.config import InputError as RobotSideInputError
 from journeyman.config import RunConfig
 from journeyman.demonstrations import demonstration_folder, read_demonstrations
 from journeyman.deploy_gate import raise_if_held
-from journeyman.files import write_whole
 from journeyman.run_directory import RunDirectory
 from journeyman.wiring import make_spec
 from robot_env.env import RobotEnv
@@ -49,7 +49,7 @@ def measure(
     except (InputError, RobotSideInputError) as error:
         print(f"No baseline: {error}")
         return None
-    write_whole(path, msgspec.json.encode(result))
+    write_atomically(path, msgspec.json.encode(result))
     return result
 
 

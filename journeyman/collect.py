@@ -3,13 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from rich.console import Console
 from rich.progress import track
 
-from agent.config import Config, InputError
+from agent.config import InputError
+from journeyman.collect_options import CollectOptions
 from journeyman.config import DeviceConfig, RunConfig, compose
 from journeyman.options import read_options
 from journeyman.practice import practise
@@ -31,26 +31,6 @@ _MAX_ATTEMPTS_PER_EPISODE = 5
 _LINGER_STEPS = 5
 # Short for what everybody changes.
 _ALIASES = {"episodes": "demonstrations.episodes", "folder": "demonstrations.folder"}
-
-
-class CollectOptions(Config):
-    """What only a session of recording has.
-
-    Attributes:
-        view: Where a person sees what the robot sees.
-        keep_failures: Whether failures are kept among the episodes, and count; otherwise those of a person go to a
-            folder beside them, and those of a script are recorded again.
-        time_limit_s: Longest episode of a person; a script has the task's.
-    """
-
-    view: Literal["auto", "terminal", "window", "none"] = "auto"
-    keep_failures: bool = False
-    time_limit_s: float = 120.0
-
-    def __post_init__(self) -> None:
-        """Refuse what leaves no time."""
-        if not 0.0 < self.time_limit_s < float("inf"):
-            raise ValueError(f"time_limit_s {self.time_limit_s} must be positive and finite")
 
 
 def run(options: argparse.Namespace) -> int:

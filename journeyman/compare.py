@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from agent.config import InputError
+from agent.storage import write_atomically
 from journeyman.adastop import AdaStopConfig
 from journeyman.compared_runs import Group, find_runs, group, read_runs
 from journeyman.comparison import Comparison, compare
 from journeyman.comparison_plots import write_plots
 from journeyman.comparison_tables import Section, markdown, sections
 from journeyman.episodes.words import make_console, make_table, split_words
-from journeyman.files import write_whole
 from journeyman.options import read_options
 
 _COLUMNS = ("task", "algorithm", "seed", "step", "score", "successes", "episodes")
@@ -70,7 +70,7 @@ def write(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, bytes_ in content.items():
-            write_whole(folder / name, bytes_)
+            write_atomically(folder / name, bytes_)
         return [*content, *write_plots(comparison, folder)]
     except OSError as error:
         raise InputError(

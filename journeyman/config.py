@@ -19,9 +19,9 @@ from agent.actor import ActorConfig
 from agent.algorithm import AlgorithmConfig
 from agent.checkpoint import Which
 from agent.config import Config, InputError
-from agent.learner import LearnerConfig
+from agent.learner_config import LearnerConfig
+from agent.storage import write_atomically
 from agent.transport.limits import Limits
-from journeyman.files import write_whole
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
@@ -375,7 +375,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write every key with its value; atomically, as a run cannot be resumed without it."""
-    write_whole(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False).encode())
+    write_atomically(path, yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False).encode())
 
 
 def _implied(overrides: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.config import InputError
-from journeyman.files import write_whole
+from agent.storage import write_atomically
 
 _FOLDER = "help"
 
@@ -29,7 +29,7 @@ class FileOperator:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if _read(self._path) != question:
-            write_whole(self._path, question.encode())
+            write_atomically(self._path, question.encode())
         command = helped_command(self._path.parent.parent)
         print(f"{self._path.stem} waits for a person. {question} Then type: {command}", flush=True)
 

@@ -1,5 +1,6 @@
 """A handler of `logging` that writes JSON lines: never waited for, bounded, whole, undisturbed by a full disk."""
 
+import errno
 import logging
 import os
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from agent.journal import cut_torn_line
+from agent.storage import Appender
 
 FILE_BYTES = 8 << 20
 """A file of this size is put aside as `NAME.1`, that one as `NAME.2`, and so on."""
@@ -134,9 +136,7 @@ class _BoundedFile:
             if self._size and self._size + len(line) > FILE_BYTES:
                 self._rotate()
             assert self._descriptor is not None
-            if os.write(self._descriptor, line) < len(line):
-                os.ftruncate(self._descriptor, self._size)
-                raise OSError(28, "No space left on device")
+            Appender(self._descriptor).append(line)
         except OSError:
             self.close()
             raise
@@ -151,7 +151,7 @@ class _BoundedFile:
     def _open(self) -> None:
         now_s = time.monotonic()
         if now_s < self._retry_s:
-            raise OSError(5, "it failed a moment ago")
+            raise OSError(errno.EIO, "it failed a moment ago")
         self._retry_s = now_s + _RETRY_S
         self._path.parent.mkdir(parents=True, exist_ok=True)
         cut_torn_line(self._path)  # Of a process that was killed.

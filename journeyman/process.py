@@ -1,4 +1,4 @@
-"""What learner and actor have in common as processes: when they stop, and that a full disk does not stop them."""
+"""What the processes of a run have in common: when they stop, and that what they cannot print does not stop them."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,19 @@ def when_input_ends(stop: Callable[[], None]) -> None:
 
 
 def never_fail_to_print() -> None:
-    """What is printed into a file on a full disk is lost, and ends neither the learner nor the robot's program.
+    """What is printed onto a full disk, or for a reader that went away, is lost, and ends no process of a run.
 
-    To be called before anything is printed. Streams that somebody has replaced stay as they are.
+    Nor does it change the exit code, by which others decide whether to start it again. Every process with a `run_log`
+    has this; to be called before by one that may print earlier. Streams that somebody has replaced stay as they are.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__") and stream is not None:
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
             lossy = io.BufferedWriter(_Lossy(stream.fileno()))
-            setattr(sys, name, io.TextIOWrapper(lossy, errors="replace", line_buffering=True))
+            text = io.TextIOWrapper(lossy, stream.encoding, errors="replace", line_buffering=True)
+            setattr(sys, name, text)
 
 
 def take_descriptors() -> None:
@@ -73,6 +77,9 @@ class _Lossy(io.RawIOBase):
 
     def fileno(self) -> int:
         return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
 
     def write(self, content: Any) -> int:
         data = memoryview(content).cast("B")

@@ -19,7 +19,15 @@ from agent.journal import JournalReader, last_of_each_process
 from agent.record_log import FrameKind, RecordLog
 from agent.transport.quarantine import count_reasons
 from agent.transport.spool import Spool
-from journeyman import baseline, interventions, practice_report, protection, reward_watch, spot_checks
+from journeyman import (
+    baseline,
+    decline,
+    interventions,
+    practice_report,
+    protection,
+    reward_watch,
+    spot_checks,
+)
 from journeyman.config import RunConfig
 from journeyman.evaluate import describe, evaluate_newest, open_run
 from journeyman.run_directory import RunDirectory
@@ -52,11 +60,13 @@ def write_report(config: RunConfig, directory: RunDirectory) -> str:
         "protection": protection.summarise(journal, aside),
         "spot_checks": spot_checks.watch(directory.episodes),
         "baseline": msgspec.to_builtins(cloned),
+        "decline": _decline(config, journal, evaluations),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     lines = [
         *(f"{describe(evaluation, name)}." for name, evaluation in evaluations.items()),
         *([baseline.describe(cloned)] if cloned else []),
+        *([decline.describe(summary["decline"], directory.path)] if summary["decline"] else []),
         *filter(None, [protection.describe(summary["protection"])]),
         *(
             tell(summary[key])
@@ -140,6 +150,15 @@ def _summary(
         "practice": _practice(config, journal, episodes),
         "reward_watch": reward_watch.watch(episodes),
     }
+
+
+def _decline(
+    config: RunConfig, journal: list[dict[str, Any]], evaluations: dict[str, Evaluation]
+) -> dict[str, Any] | None:
+    """See `decline`; None for several agents, whose evaluations on the way are of single policies."""
+    if config.evaluation.checkpoint != "newest" or len(evaluations) != 1:
+        return None
+    return decline.summarise(journal, *evaluations.values())
 
 
 def _last_of_each_learner(journal: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from agent.checkpoint import Checkpoints
 from agent.config import InputError
 from agent.record_log import lock
-from agent.storage import make_folder, sync
+from agent.storage import make_folder, sync, write_atomically
 from journeyman import __version__
 from journeyman.config import RunConfig, read_config, write_config
-from journeyman.files import write_whole
 
 FORMAT_VERSION = 1
 _LIBRARIES = ("torch", "numpy", "mujoco", "gymnasium", "pyzmq", "msgspec", "safetensors", "hydra-core")
@@ -85,8 +84,8 @@ class RunDirectory:
             sync(root)
             run = cls(path)
             write_config(config, run.config)
-            write_whole(run.run_id, secrets.token_hex(16).encode())
-            write_whole(run.versions, json.dumps(versions(), indent=1).encode())
+            write_atomically(run.run_id, secrets.token_hex(16).encode())
+            write_atomically(run.versions, json.dumps(versions(), indent=1).encode())
             _point(root / "latest", path)
         except OSError as error:
             raise InputError(f"No run can be written below {root.absolute()}: {error.strerror}.") from None

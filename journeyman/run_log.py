@@ -4,7 +4,6 @@ An entry is what was logged by Python's `logging` or, line by line, printed: `ti
 `logger`, `message`, `fields` (given as `extra={"fields": {...}}`) and, of errors, `exception`.
 """
 
-import errno
 import logging
 import sys
 import threading
@@ -15,11 +14,11 @@ from types import TracebackType
 from typing import Any, TextIO, cast
 
 from journeyman.json_lines import JsonLinesHandler
+from journeyman.process import never_fail_to_print
 from robot_env.program import WRONG_INPUT
 from robot_env.ros.node_log import ROS_LOGGERS
 
 _LINE_LENGTH = 32 << 10
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -28,12 +27,14 @@ _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 def run_log(folder: Path, process: str) -> Iterator[None]:
     """Log what this process does until the block ends; an exception that ends it is the last entry.
 
-    The terminal shows what it showed without: what is printed, and warnings of `logging`.
+    The terminal shows what it showed without: what is printed, and warnings of `logging`. From here on to its end the
+    process does not fail for what it cannot print (`never_fail_to_print`).
 
     Args:
         folder: Where the files are; made when there is something to write. One that cannot be written is told of once.
         process: Name of the file, and who says it: `train`, `learner`, `actor.NAME`, `twin`, `controller`.
     """
+    never_fail_to_print()
     stdout, stderr = sys.stdout, sys.stderr
     handler = JsonLinesHandler(folder / f"{process}.jsonl", process, lambda text: _say(stderr, text))
     shown = logging.StreamHandler(
@@ -70,8 +71,7 @@ def for_people(stream: TextIO) -> TextIO:
 class Tee:
     """A standard stream whose lines are logged as well.
 
-    A disk without room for them, where the stream is a file, is no reason to end. Lines with escape sequences, which
-    are drawn rather than said, are not logged.
+    Lines with escape sequences, which are drawn rather than said, are not logged.
 
     Args:
         stream: What people read.
@@ -89,8 +89,7 @@ class Tee:
 
     def write(self, text: str) -> int:
         """Pass on, and log the lines that end here."""
-        with _room_or_not():
-            self.for_people.write(text)
+        self.for_people.write(text)
         *lines, rest = (getattr(self._begun, "line", "") + text).split("\n")
         self._begun.line = _as_seen(rest)[:_LINE_LENGTH]  # Something may draw for hours and never end a line.
         for line in map(_as_seen, lines):
@@ -100,8 +99,7 @@ class Tee:
 
     def flush(self) -> None:
         """Let people see it."""
-        with _room_or_not():
-            self.for_people.flush()
+        self.for_people.flush()
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the stream's own."""
@@ -151,15 +149,6 @@ def _log_death_of_thread(hook: threading.ExceptHookArgs) -> None:
         logging.getLogger("thread").error("Exception in thread %s:", name, exc_info=info)
 
 
-@contextmanager
-def _room_or_not() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-
-
 def _say(stream: TextIO, text: str) -> None:
-    with suppress(OSError, ValueError):  # Full or closed: there is nobody left to tell.
+    with suppress(ValueError):  # Closed: there is nobody left to tell.
         print(text, file=stream, flush=True)

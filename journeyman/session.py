@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from journeyman.collect import CollectOptions
+from journeyman.collect_options import CollectOptions
 from journeyman.config import RunConfig
 from journeyman.recording import episode_metadata, episode_path, make_folder, missing_numbers, recorded_steps
 from journeyman.session_view import Phase, Picture, SessionView

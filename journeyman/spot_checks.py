@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from agent.config import Config, InputError
+from agent.storage import write_atomically
 from journeyman import reward_watch
-from journeyman.files import write_whole
 from reward_models.success_classifier.labels import TRUTH, LabelFile
 from robot_env.episodes import list_episodes, read_episode
 
@@ -50,7 +50,7 @@ def draw(folder: Path, count: int, seed: int = 0) -> list[Check]:
         same = sum(other.success == check.success for other in drawn)
         if len(drawn) < count and same < count / 2:
             drawn.append(check)
-    write_whole(folder / _FILE_NAME, msgspec.json.format(msgspec.json.encode(drawn), indent=1))
+    write_atomically(folder / _FILE_NAME, msgspec.json.format(msgspec.json.encode(drawn), indent=1))
     return drawn
 
 

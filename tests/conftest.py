@@ -60,12 +60,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., Any]:
-    """Wait until a condition holds and return what it gave: 20 s, because machines that run tests are slow at times."""
+    """Wait until a condition holds and return what it gave: 20 s, because machines that run tests are slow at times.
 
-    def wait(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    `what` is waited for, in words for who waited in vain. A file that starts whole programs gives them longer, by a
+    fixture of the same name.
+    """
+
+    def wait(condition: Callable[[], Any], timeout_s: float = 20.0, what: str = "a condition") -> Any:
         deadline_s = time.monotonic() + timeout_s
         while not (found := condition()):
-            assert time.monotonic() < deadline_s, "it did not come about"
+            assert time.monotonic() < deadline_s, f"waited {timeout_s:g} s in vain: {what}"
             time.sleep(0.005)
         return found
 

@@ -4,7 +4,6 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
 
 import zmq
 
@@ -13,7 +12,6 @@ from agent.record_log import FrameKind, RecordLog
 from agent.transition import Records, TransitionSpec
 from agent.transport.admission import Admission, printable
 from agent.transport.curve import ServerKeys, check_exposure
-from agent.transport.handshake import mismatch
 from agent.transport.intake import Intake, Outcome
 from agent.transport.limits import Limits, Verdict
 from agent.transport.liveness import find_dead_connections
@@ -41,6 +39,7 @@ from agent.transport.messages import (
     encode,
 )
 from agent.transport.numbering import begin_at_random
+from agent.transport.peers import Peer, Peers
 from agent.transport.quarantine import Quarantine
 from agent.transport.reception import Arrival
 from agent.transport.waker import Waker
@@ -51,23 +50,6 @@ _TICK_MS = 100
 _RECEIVE_AT_ONCE = 64
 _QUEUED_MESSAGES = 16
 _FAREWELL_S = 5.0
-_DISPLACED = 8
-
-
-@dataclass
-class _Peer:
-    """A welcomed connection; what is due to it is sent as soon as its socket takes it."""
-
-    actor: str
-    stream: bytes
-    key: str
-    heard_s: float
-    process: bytes = bytes(IDENTITY_BYTES)
-    displaced: tuple[bytes, ...] = ()  # Processes whose place it took.
-    wants_newer_than: int | None = None
-    acknowledge_due: bool = False
-    resend_due: bool = False
-    stop_due: bool = False
 
 
 class LearnerServer:
@@ -125,13 +107,10 @@ class LearnerServer:
             raise ValueError(f"A run's identity is {IDENTITY_BYTES} bytes, not {len(run_id)}.")
         check_exposure(address, keys)
         self._spec = spec
-        self._task = task
         self._record_log, self._quarantine = record_log, quarantine
-        self._lease_s = lease_s
         self._intake = Intake(spec.dtype, record_log, queue_bytes, changed, quarantine, sync)
         self._run_id = run_id or os.urandom(IDENTITY_BYTES)
         self._session = os.urandom(IDENTITY_BYTES)
-        self._peers: dict[bytes, _Peer] = {}
         self._weights: tuple[int, bytes] | None = None
         self._progress = (0, 0)
         self._stop_reason: str | None = None
@@ -144,6 +123,7 @@ class LearnerServer:
         self._context = zmq.Context()
         try:
             self._admission = Admission(self._context, keys, limits or Limits())
+            self._peers = Peers(spec.description(), task, lease_s, self._admission, self._intake)
             self._socket = self._bind(address)
         except BaseException:
             self._context.destroy(linger=0)
@@ -212,7 +192,7 @@ class LearnerServer:
 
     def actors(self) -> list[str]:
         """Names of the actors heard from lately."""
-        return sorted(peer.actor for peer in list(self._peers.values()))
+        return self._peers.names()
 
     def sync(self) -> None:
         """Make what was received so far survive a loss of power."""
@@ -284,7 +264,7 @@ class LearnerServer:
             self._waker.clear()
             self._admission.attend(ready)
             self._receive()
-            self._expire()
+            self._peers.expire()
             if told_progress != self._progress:
                 told_progress = self._progress
                 for peer in self._peers.values():
@@ -325,13 +305,13 @@ class LearnerServer:
             reason = self._admission.slow_down()
             self._send(arrival.identity, Refused(reason, temporary=True))
             if self._admission.lines.take():
-                log.warning("Told %s: %s", self._name(arrival.identity), reason)
+                log.warning("Told %s: %s", self._peers.describe(arrival.identity), reason)
         return True
 
     def _is_revoked(self, arrival: Arrival) -> bool:
         if not self._admission.is_revoked(arrival.key):
             return False
-        gone = self._forget(arrival.identity)
+        gone = self._peers.forget(arrival.identity)
         if gone is not None:
             log.warning("Actor %r is let in no more: its key is not listed.", gone.actor)
         return True
@@ -343,15 +323,9 @@ class LearnerServer:
             log.warning(
                 "Dropped malformed message number %d, from %s: %s",
                 self.malformed_messages,
-                self._name(identity),
+                self._peers.describe(identity),
                 printable(str(error)),
             )
-
-    def _name(self, identity: bytes) -> str:
-        peer = self._peers.get(identity)
-        return (
-            f"actor {peer.actor!r}" if peer else "unknown peer"
-        )  # Its number is nobody's business: see `numbering`.
 
     def _handle(self, arrival: Arrival, message: FromActor, payload: bytes) -> None:
         identity = arrival.identity
@@ -374,12 +348,12 @@ class LearnerServer:
             case WeightsRequest():
                 peer.wants_newer_than = message.newer_than
             case Goodbye():
-                self._forget(identity)
+                self._peers.forget(identity)
             case _:
                 peer.acknowledge_due = True
 
     def _take(
-        self, peer: _Peer, kind: FrameKind, message: Transitions | EpisodeReport, items: int, payload: bytes
+        self, peer: Peer, kind: FrameKind, message: Transitions | EpisodeReport, items: int, payload: bytes
     ) -> None:
         if message.stream != peer.stream:
             raise MalformedMessageError("items of a stream that is not this connection's")
@@ -391,22 +365,15 @@ class LearnerServer:
             peer.resend_due = True
 
     def _greet(self, identity: bytes, key: str, hello: Hello) -> None:
-        refusal = self._refusal(identity, key, hello)
-        displaced = self._displaced_by(hello)
-        self._forget(identity)
+        refusal = self._peers.refusal(identity, key, hello)
         if refusal is not None:
+            self._peers.forget(identity)
             if self._admission.lines.take():
                 log.warning("Refused actor %r: %s", hello.actor, refusal.reason)
             self._send(identity, refusal)
             return
-        # The same stream on another connection is the same actor before: one process only can hold a spool. One that
-        # lost its place to a later process holds a copy.
-        for other in [i for i, peer in self._peers.items() if peer.stream == hello.stream]:
-            del self._peers[other]
-        known = self._intake.join(hello.stream, hello.oldest_sequence)
-        peer = _Peer(hello.actor, hello.stream, key, time.monotonic(), hello.process, displaced)
+        peer, known = self._peers.welcome(identity, key, hello)
         peer.stop_due = self._stop_reason is not None
-        self._peers[identity] = peer
         progress = self.environment_steps, *self._progress
         self._send(identity, Welcome(self._run_id, hello.stream, known, *progress, self._session))
         if self._admission.lines.take():
@@ -414,49 +381,7 @@ class LearnerServer:
             by = f" (key {owner!r})" if owner else ""
             log.info("Actor %r%s joins at item %d.", hello.actor, by, known)
 
-    def _displaced_by(self, hello: Hello) -> tuple[bytes, ...]:
-        """Processes that sent this stream before, newest last; not all, of a great many."""
-        before = [peer for peer in self._peers.values() if peer.stream == hello.stream]
-        processes = [process for peer in before for process in (*peer.displaced, peer.process)]
-        return tuple(process for process in processes if process != hello.process)[-_DISPLACED:]
-
-    def _refusal(self, identity: bytes, key: str, hello: Hello) -> Refused | None:
-        stored_below = self._intake.expected(hello.stream)
-        reason = mismatch(hello, self._spec.description(), self._task, stored_below)
-        reason = reason or self._admission.impersonation(key, hello, self._peers.values())
-        if reason is not None:
-            return Refused(printable(reason), temporary=False)
-        if any(p.stream == hello.stream and hello.process in p.displaced for p in self._peers.values()):
-            return Refused(
-                "Another process sends this very spool: one of the two is a copy; stop one of them, remove its folder, "
-                "and start it again.",
-                temporary=True,
-            )
-        others = [p for other, p in self._peers.items() if other != identity and p.stream != hello.stream]
-        if any(peer.actor == hello.actor for peer in others):
-            return Refused(
-                f"Another actor named {hello.actor!r} is connected; give this one another name, "
-                f"or stop the other and wait {self._lease_s:g} s.",
-                temporary=True,
-            )
-        reason = self._admission.crowd(len(others))
-        return Refused(reason, temporary=True) if reason is not None else None
-
-    def _forget(self, identity: bytes) -> _Peer | None:
-        """Free the place of a connection, if it has one."""
-        gone = self._peers.pop(identity, None)
-        if gone is not None:
-            self._intake.leave(gone.stream)
-        return gone
-
-    def _expire(self) -> None:
-        before_s = time.monotonic() - self._lease_s
-        for identity, peer in [(i, peer) for i, peer in self._peers.items() if peer.heard_s < before_s]:
-            self._forget(identity)
-            if self._admission.lines.take():
-                log.warning("Actor %r has not been heard for %g s.", peer.actor, self._lease_s)
-
-    def _send_due(self, identity: bytes, peer: _Peer) -> None:
+    def _send_due(self, identity: bytes, peer: Peer) -> None:
         expected = self._intake.expected(peer.stream)
         if peer.acknowledge_due:
             acknowledge = Acknowledge(expected, self.environment_steps, *self._progress)
@@ -467,7 +392,7 @@ class LearnerServer:
             peer.stop_due = not self._send(identity, Stop(self._stop_reason))
         self._send_weights(identity, peer)
 
-    def _send_weights(self, identity: bytes, peer: _Peer) -> None:
+    def _send_weights(self, identity: bytes, peer: Peer) -> None:
         if self._weights is None or peer.wants_newer_than is None:
             return
         version, payload = self._weights

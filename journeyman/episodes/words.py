@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from agent.config import InputError
-from journeyman.files import write_whole
+from agent.storage import write_atomically
 
 _OPTION = re.compile(r"[A-Za-z_][\w.]*=.*", re.DOTALL)
 # Of output that goes into a file or another program, which no screen limits.
@@ -66,6 +66,6 @@ def write_json(content: Any, target: str) -> None:
         return
     path = Path(target)
     try:
-        write_whole(path, text + b"\n")
+        write_atomically(path, text + b"\n")
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; choose another.") from None

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from agent.storage import sync
+from agent.storage import write_atomically
 from agent.tensors import above, below
 from controllers.config import Config, InputError
 from reward_models.success_classifier.calibration import sigmoid
@@ -94,13 +94,9 @@ class SuccessClassifier:
         """
         tensors = above("network.", self.network.state_dict()) | above("novelty.", self.novelty._asdict())
         tensors = {name: value.contiguous() for name, value in tensors.items()}
-        partial = path.with_name(f".{path.name}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, {_CARD: msgspec.json.encode(self.card).decode()})
-            sync(partial)
-            partial.replace(path)
-            sync(path.parent)
+            write_atomically(path, save(tensors, {_CARD: msgspec.json.encode(self.card).decode()}))
         except (OSError, SafetensorError) as error:
             raise InputError(f"The classifier cannot be written to {path}: {error}.") from None
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import threading
-import time
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -140,17 +140,11 @@ class Witness(Observer):
         self.episodes.append(report)
 
 
-def until(condition, timeout_s=20.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
-
-
 class Rig:
     """An actor on a thread, and a learner's server in the hands of the test: it allows `allowance` steps."""
 
-    def __init__(self, folder, allowance=10**6, lockstep=True, address=None, **config):
+    def __init__(self, until, folder, allowance=10**6, lockstep=True, address=None, **config):
+        self.until = until
         self.robot = FlakyRobot()
         self.env = SeededEnv(self.robot)
         spec = TransitionSpec.of(self.env.observation_space, self.env.action_space)
@@ -206,7 +200,7 @@ class Rig:
         assert not self._thread.is_alive()
 
     def wait_for(self, state):
-        until(lambda: self.actor.state is state)
+        self.until(lambda: self.actor.state is state)
 
     def rows(self):
         """All transitions so far, in order."""
@@ -216,7 +210,7 @@ class Rig:
         return np.concatenate(self._rows)
 
     def wait_for_rows(self, count):
-        until(lambda: len(self.rows()) >= count)
+        self.until(lambda: len(self.rows()) >= count)
         return self.rows()
 
     def entries(self, kind):
@@ -225,6 +219,11 @@ class Rig:
             writer.write_report(report)
         writer.close()
         return [e for e in JournalReader(self.journal).new() if e["kind"] == kind]
+
+
+@pytest.fixture
+def make_rig(wait_until):
+    return partial(Rig, wait_until)
 
 
 def check_replay(rows):
@@ -243,15 +242,15 @@ def check_replay(rows):
         assert np.array_equal(steps, np.arange(len(steps)))
 
 
-def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(tmp_path):
-    with Rig(tmp_path, allowance=40) as rig:
+def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=40) as rig:
         rig.robot.before_command = lambda number: rig.actor.pause() if number == 17 else None
         rig.start().wait_for(ActorState.PAUSED)
         assert len(rig.wait_for_rows(17)) == 17
         assert rig.env.steps == 17
         assert rig.robot.calls[-1] == "stop"
         rig.publish(3, -0.2)
-        until(lambda: rig.client._told.weights[0] == 3)  # They come while it is paused.
+        rig.until(lambda: rig.client._told.weights[0] == 3)  # They come while it is paused.
         assert rig.server.actors() == ["actor-0"]
         rig.actor.resume()
         rows = rig.wait_for_rows(40)
@@ -269,8 +268,10 @@ def test_a_pause_ends_the_episode_after_the_current_step_and_a_new_one_follows(t
     assert [event.split(":")[0] for event in rig.witness.events] == ["Paused", "Resumed.", END]
 
 
-def test_every_change_of_state_is_in_the_journal_with_its_reason_and_how_long_the_one_before_lasted(tmp_path):
-    with Rig(tmp_path, allowance=20) as rig:
+def test_every_change_of_state_is_in_the_journal_with_its_reason_and_how_long_the_one_before_lasted(
+    tmp_path, make_rig
+):
+    with make_rig(tmp_path, allowance=20) as rig:
         rig.robot.before_command = lambda number: rig.actor.pause() if number == 15 else None
         rig.start().wait_for(ActorState.PAUSED)
         rig.actor.resume()
@@ -284,12 +285,12 @@ def test_every_change_of_state_is_in_the_journal_with_its_reason_and_how_long_th
     assert "until somebody says resume" in next(e["why"] for e in states if e["state"] == "paused")
 
 
-def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_path):
-    with Rig(tmp_path, allowance=3) as rig:
+def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=3) as rig:
         rig.actor.pause()
         rig.start(publish=False).wait_for(ActorState.PAUSED)
         rig.publish()
-        until(lambda: rig.client._told.weights is not None)
+        rig.until(lambda: rig.client._told.weights is not None)
         rig.actor.resume()
         check_replay(rig.wait_for_rows(3))
     assert rig.robot.calls[:3] == ["stop", "connect", "observe"]
@@ -298,8 +299,8 @@ def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_
 
 @pytest.mark.parametrize("evaluate_every", [0, 5])
 @pytest.mark.parametrize("act", ["pause", "request_stop"])
-def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
-    with Rig(tmp_path, allowance=40, evaluate_every=evaluate_every, evaluation_episodes=2) as rig:
+def test_a_reset_on_its_way_is_broken_off_too(tmp_path, make_rig, act, evaluate_every):
+    with make_rig(tmp_path, allowance=40, evaluate_every=evaluate_every, evaluation_episodes=2) as rig:
         resets = rig.env.reset_policy
 
         def on_the_way():
@@ -310,7 +311,7 @@ def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
         resets.on_the_way = on_the_way
         rig.start()
         state = ActorState.PAUSED if act == "pause" else ActorState.STOPPED
-        until(lambda: state in rig.witness.states)
+        rig.until(lambda: state in rig.witness.states)
         assert rig.env.steps == 10
         assert resets.count == 1
         assert rig.robot.calls[-1] == "stop"
@@ -322,16 +323,16 @@ def test_a_reset_on_its_way_is_broken_off_too(tmp_path, act, evaluate_every):
 
 
 @pytest.mark.parametrize(("at_start", "expected"), [(True, [0, 10]), (False, [10])])
-def test_a_pretrained_policy_is_evaluated_before_its_first_step(tmp_path, at_start, expected):
-    with Rig(
+def test_a_pretrained_policy_is_evaluated_before_its_first_step(tmp_path, make_rig, at_start, expected):
+    with make_rig(
         tmp_path, allowance=12, evaluate_every=10, evaluate_at_start=at_start, evaluation_episodes=1
     ) as rig:
         rig.start().wait_for_rows(12)
         assert [entry["environment_steps"] for entry in rig.entries("evaluation")] == expected
 
 
-def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path):
-    with Rig(tmp_path, allowance=20, evaluate_every=10, evaluation_episodes=3) as rig:
+def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=20, evaluate_every=10, evaluation_episodes=3) as rig:
         # 10 steps of acting, then in the second episode of the evaluation.
         rig.robot.before_command = lambda number: rig.actor.pause() if number == 25 else None
         rig.start().wait_for(ActorState.PAUSED)
@@ -340,11 +341,11 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
         assert len(rig.wait_for_rows(10)) == 10
         assert rig.entries("evaluation") == []
         rig.publish(7)
-        until(lambda: rig.client._told.weights[0] == 7)
+        rig.until(lambda: rig.client._told.weights[0] == 7)
         rig.actor.resume()
         rows = rig.wait_for_rows(20)
-        until(lambda: len(rig.entries("evaluation")) == 2)
-        until(lambda: rig.witness.states[-1] == "learning")  # Waiting for its turn in the next episode.
+        rig.until(lambda: len(rig.entries("evaluation")) == 2)
+        rig.until(lambda: rig.witness.states[-1] == "learning")  # Waiting for its turn in the next episode.
     check_replay(rows)
     assert len(rows) == 20
     first, second = rig.entries("evaluation")
@@ -367,8 +368,8 @@ def test_a_pause_breaks_an_evaluation_off_and_it_is_repeated_as_a_whole(tmp_path
 
 
 @pytest.mark.parametrize("how", ["person", "learner"])
-def test_a_paused_actor_can_be_ended(tmp_path, how):
-    with Rig(tmp_path) as rig:
+def test_a_paused_actor_can_be_ended(tmp_path, make_rig, how):
+    with make_rig(tmp_path) as rig:
         rig.robot.before_command = lambda number: rig.actor.pause() if number == 5 else None
         rig.start().wait_for(ActorState.PAUSED)
         if how == "person":
@@ -381,11 +382,11 @@ def test_a_paused_actor_can_be_ended(tmp_path, how):
         assert len(rig.wait_for_rows(5)) == 5
 
 
-def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_path):
-    with Rig(tmp_path, allowance=30) as rig:
+def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=30) as rig:
         rig.robot.before_command = lambda number: rig.robot.lost.set() if number == 15 else None
         rig.start()
-        until(lambda: rig.robot.attempts >= 5)
+        rig.until(lambda: rig.robot.attempts >= 5)
         assert rig.actor.state is ActorState.FAULT
         assert len(rig.wait_for_rows(14)) == 14
         rig.robot.before_command = lambda number: None
@@ -404,8 +405,8 @@ def test_a_lost_robot_is_parked_said_once_and_driven_again_when_it_is_back(tmp_p
     assert (fault["actor"], fault["environment_steps"]) == ("actor-0", 14)
 
 
-def test_another_complaint_of_a_lost_robot_is_said_too(tmp_path):
-    with Rig(tmp_path) as rig:
+def test_another_complaint_of_a_lost_robot_is_said_too(tmp_path, make_rig):
+    with make_rig(tmp_path) as rig:
         complaints = iter(
             ["It lies down.", "It lies down.", "It has 3 legs.", "It has 4 legs.", "It lies down."]
         )
@@ -421,11 +422,11 @@ def test_another_complaint_of_a_lost_robot_is_said_too(tmp_path):
     assert len(rig.entries("fault")) == 1
 
 
-def test_a_robot_that_is_not_there_at_first_is_waited_for(tmp_path):
-    with Rig(tmp_path, allowance=12) as rig:
+def test_a_robot_that_is_not_there_at_first_is_waited_for(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=12) as rig:
         rig.robot.lost.set()
         rig.start()
-        until(lambda: rig.robot.attempts >= 3)
+        rig.until(lambda: rig.robot.attempts >= 3)
         rig.robot.lost.clear()
         rows = rig.wait_for_rows(12)
     check_replay(rows)
@@ -433,11 +434,11 @@ def test_a_robot_that_is_not_there_at_first_is_waited_for(tmp_path):
     assert len(rig.entries("fault")) == 1
 
 
-def test_a_fault_discards_an_evaluation_and_it_is_repeated_as_a_whole(tmp_path):
-    with Rig(tmp_path, allowance=11, evaluate_every=10, evaluation_episodes=2) as rig:
+def test_a_fault_discards_an_evaluation_and_it_is_repeated_as_a_whole(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=11, evaluate_every=10, evaluation_episodes=2) as rig:
         rig.robot.before_command = lambda number: rig.robot.lost.set() if number == 23 else None
         rig.start()
-        until(lambda: rig.robot.attempts >= 3)
+        rig.until(lambda: rig.robot.attempts >= 3)
         assert rig.entries("evaluation") == []
         rig.robot.before_command = lambda number: None
         rig.robot.lost.clear()
@@ -449,8 +450,8 @@ def test_a_fault_discards_an_evaluation_and_it_is_repeated_as_a_whole(tmp_path):
     assert rig.witness.states == ["learning", "evaluating", "fault", "evaluating", "learning", "stopped"]
 
 
-def test_a_paused_actor_leaves_a_lost_robot_alone(tmp_path):
-    with Rig(tmp_path, fault_retry_s=60.0) as rig:
+def test_a_paused_actor_leaves_a_lost_robot_alone(tmp_path, make_rig):
+    with make_rig(tmp_path, fault_retry_s=60.0) as rig:
         rig.robot.before_command = lambda number: rig.robot.lost.set() if number == 4 else None
         rig.start().wait_for(ActorState.FAULT)
         rig.actor.pause()
@@ -462,8 +463,8 @@ def test_a_paused_actor_leaves_a_lost_robot_alone(tmp_path):
         check_replay(rig.wait_for_rows(20))
 
 
-def test_an_actor_whose_robot_is_lost_ends_at_once_when_told(tmp_path):
-    with Rig(tmp_path, fault_retry_s=60.0) as rig:
+def test_an_actor_whose_robot_is_lost_ends_at_once_when_told(tmp_path, make_rig):
+    with make_rig(tmp_path, fault_retry_s=60.0) as rig:
         rig.robot.before_command = lambda number: rig.robot.lost.set() if number == 4 else None
         rig.start().wait_for(ActorState.FAULT)
         rig.end()
@@ -473,8 +474,8 @@ def test_an_actor_whose_robot_is_lost_ends_at_once_when_told(tmp_path):
 
 
 @pytest.mark.parametrize("error", [RobotError("The robot needs a human."), ValueError("a defect")])
-def test_everything_else_ends_the_actor_with_the_robot_parked(tmp_path, error):
-    with Rig(tmp_path) as rig:
+def test_everything_else_ends_the_actor_with_the_robot_parked(tmp_path, make_rig, error):
+    with make_rig(tmp_path) as rig:
 
         def fail(number):
             if number == 4:
@@ -490,14 +491,14 @@ def test_everything_else_ends_the_actor_with_the_robot_parked(tmp_path, error):
         assert len(rig.wait_for_rows(3)) == 3
 
 
-def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, monkeypatch):
+def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, make_rig, monkeypatch):
     gone = threading.Event()
     silence = property(lambda _: 1e9 if gone.is_set() else 0.0)
     monkeypatch.setattr(ActorClient, "seconds_since_contact", silence)
-    with Rig(tmp_path, lockstep=False) as rig:
+    with make_rig(tmp_path, lockstep=False) as rig:
         rig.robot.before_command = lambda number: gone.set() if number == 5 else None
         rig.start().wait_for(ActorState.PARKED)
-        until(lambda: len(rig.witness.events) == 1)
+        rig.until(lambda: len(rig.witness.events) == 1)
         assert "No word from the learner for 30 s" in rig.witness.events[0]
         gone.clear()
         check_replay(rig.wait_for_rows(8))
@@ -506,13 +507,13 @@ def test_the_robot_is_parked_once_while_the_learner_is_gone(tmp_path, monkeypatc
     assert rig.witness.events[1] == "The learner answers again."
 
 
-def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_path):
+def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_path, make_rig):
     """As by SIGTERM; a peer's hangs in its first call until SIGKILL."""
-    with Rig(tmp_path / "first", allowance=20) as first:
+    with make_rig(tmp_path / "first", allowance=20) as first:
         first.start().wait_for(ActorState.LEARNING)
-        with Rig(tmp_path / "second", address=first.server.address) as second:
+        with make_rig(tmp_path / "second", address=first.server.address) as second:
             second.start()
-            until(lambda: second.client.refusal is not None)
+            second.until(lambda: second.client.refusal is not None)
             assert "Another actor named 'actor-0' is connected" in second.client.refusal
             assert second.actor.state is ActorState.WAITING_FOR_POLICY
             waits = []
@@ -524,17 +525,19 @@ def test_a_second_actor_of_a_name_leaves_its_robot_alone_and_ends_when_told(tmp_
 
 
 @pytest.mark.parametrize("lockstep", [False, True])
-def test_the_robot_is_parked_while_there_is_no_room_for_what_it_does(tmp_path, monkeypatch, lockstep):
+def test_the_robot_is_parked_while_there_is_no_room_for_what_it_does(
+    tmp_path, make_rig, monkeypatch, lockstep
+):
     why = []
     no_room = property(lambda _: why[0] if why else None)
     monkeypatch.setattr(ActorClient, "no_room", no_room)
-    with Rig(tmp_path, lockstep=lockstep) as rig:
+    with make_rig(tmp_path, lockstep=lockstep) as rig:
         rig.robot.before_command = lambda number: why.append("It is full.") if number == 5 else None
         rig.start().wait_for(ActorState.PARKED)
-        until(lambda: rig.witness.events == ["It is full. The robot is parked until there is room."])
+        rig.until(lambda: rig.witness.events == ["It is full. The robot is parked until there is room."])
         assert len(rig.robot.sent) == 5
         why[:] = ["It is broken."]
-        until(lambda: len(rig.witness.events) == 2)
+        rig.until(lambda: len(rig.witness.events) == 2)
         why.clear()
         check_replay(rig.wait_for_rows(8))
     assert rig.witness.states == ["learning", "parked", "learning", "stopped"]
@@ -546,7 +549,7 @@ def test_the_robot_is_parked_while_there_is_no_room_for_what_it_does(tmp_path, m
     ]
 
 
-def test_an_actor_whose_disk_fails_parks_and_goes_on_with_nothing_lost(tmp_path, monkeypatch):
+def test_an_actor_whose_disk_fails_parks_and_goes_on_with_nothing_lost(tmp_path, make_rig, monkeypatch):
     """The disk takes a half of the fifth transition, and nothing for a while."""
     full, real = threading.Event(), os.writev
 
@@ -557,10 +560,10 @@ def test_an_actor_whose_disk_fails_parks_and_goes_on_with_nothing_lost(tmp_path,
         raise OSError(errno.ENOSPC, "")
 
     monkeypatch.setattr(os, "writev", writev)
-    with Rig(tmp_path, allowance=400, lockstep=False) as rig:
+    with make_rig(tmp_path, allowance=400, lockstep=False) as rig:
         rig.robot.before_command = lambda number: full.set() if number == 5 else None
         rig.start().wait_for(ActorState.PARKED)
-        until(lambda: rig.witness.events)
+        rig.until(lambda: rig.witness.events)
         assert "(No space left on device). The robot is parked" in rig.witness.events[0]
         assert len(rig.robot.sent) == 5
         assert len(rig.wait_for_rows(4)) == 4
@@ -569,25 +572,27 @@ def test_an_actor_whose_disk_fails_parks_and_goes_on_with_nothing_lost(tmp_path,
         assert rig.witness.events[1] == "There is room for transitions again."
 
 
-def test_an_actor_that_the_learner_does_not_take_parks_and_says_why(tmp_path):
-    with Rig(tmp_path, lockstep=False, park_after_s=0.3) as rig:
+def test_an_actor_that_the_learner_does_not_take_parks_and_says_why(tmp_path, make_rig):
+    with make_rig(tmp_path, lockstep=False, park_after_s=0.3) as rig:
         rig.start().wait_for(ActorState.LEARNING)
         refused = Refused("Another actor named 'actor-0' is connected.", temporary=True)
-        rig.server._refusal = lambda *_: refused
-        rig.server._peers.clear()
+        rig.server._peers.refusal = lambda *_: refused
+        rig.server._peers._welcomed = {}
         rig.wait_for(ActorState.PARKED)
-        until(lambda: rig.witness.events)
+        rig.until(lambda: rig.witness.events)
         said = "Another actor named 'actor-0' is connected. The robot is parked until the learner takes this actor."
         assert rig.witness.events[0] == said
-        del rig.server._refusal
+        del rig.server._peers.refusal
         rig.wait_for(ActorState.LEARNING)
-        until(lambda: rig.witness.events[1:] == ["The learner takes this actor."])
+        rig.until(lambda: rig.witness.events[1:] == ["The learner takes this actor."])
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_nothing_is_lost_or_double_whenever_it_is_paused_or_the_robot_lost(tmp_path, seed):
+def test_nothing_is_lost_or_double_whenever_it_is_paused_or_the_robot_lost(tmp_path, make_rig, seed):
     rng = np.random.default_rng(seed)
-    with Rig(tmp_path, allowance=400, evaluate_every=100, evaluation_episodes=1, fault_retry_s=0.001) as rig:
+    with make_rig(
+        tmp_path, allowance=400, evaluate_every=100, evaluation_episodes=1, fault_retry_s=0.001
+    ) as rig:
 
         def disturb(number):
             if rng.random() < 0.03:
@@ -597,8 +602,8 @@ def test_nothing_is_lost_or_double_whenever_it_is_paused_or_the_robot_lost(tmp_p
 
         rig.robot.before_command = disturb
         rig.start()
-        until(lambda: (rig.actor.resume(), len(rig.rows()) >= 400)[1], 60.0)
-        until(lambda: (rig.actor.resume(), len(rig.entries("evaluation")) >= 3)[1], 60.0)
+        rig.until(lambda: (rig.actor.resume(), len(rig.rows()) >= 400)[1], 60.0)
+        rig.until(lambda: (rig.actor.resume(), len(rig.entries("evaluation")) >= 3)[1], 60.0)
     rows = rig.rows()
     assert len(rows) == 400
     check_replay(rows)
@@ -616,11 +621,11 @@ class Helped:
         return ResetResult(True, attempts=tuple(tried))
 
 
-def test_an_episode_tells_what_it_took_to_begin_it(tmp_path):
-    with Rig(tmp_path, allowance=20) as rig:
+def test_an_episode_tells_what_it_took_to_begin_it(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=20) as rig:
         rig.env.reset_policy = Helped()
         rig.start().wait_for_rows(20)
-        until(lambda: len(rig.witness.episodes) == 2)
+        rig.until(lambda: len(rig.witness.episodes) == 2)
     for report in rig.witness.episodes:
         assert [report[key] for key in ("resets", "failed_resets", "human_resets")] == [2, 1, 1]
         assert report["trouble"] == ""

@@ -18,7 +18,8 @@ from agent.chunks import ChunkedPolicy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
-from agent.learner import Learner, LearnerConfig
+from agent.learner import Learner
+from agent.learner_config import LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.reading import read_steps
 from agent.record_log import RecordLog
@@ -651,7 +652,7 @@ def test_divergence_is_an_error_and_saves_nothing(tmp_path):
 def test_a_run_whose_checkpoints_a_disk_does_not_take_goes_on_and_saves_when_it_does(
     tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("agent.learner._SAVE_AGAIN_AFTER_S", 0.0)
+    monkeypatch.setattr("agent.safekeeping._SAVE_AGAIN_AFTER_S", 0.0)
     fill_log(tmp_path)
     rig = Rig(tmp_path)
     attempts, full = [], OSError(errno.ENOSPC, "")

@@ -15,7 +15,8 @@ from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.divergence import DivergedError, DivergenceConfig, LossWatch, not_finite
 from agent.journal import Journal, JournalReader
-from agent.learner import Learner, LearnerConfig
+from agent.learner import Learner
+from agent.learner_config import LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.reading import read_steps
 from agent.replay import MixedSampler, ReplayBuffer
@@ -283,12 +284,12 @@ def test_what_goes_wrong_again_and_again_ends_with_one_sentence(make, rollbacks)
 def test_only_rollbacks_that_lead_no_further_are_counted(make):
     """Far more failures than are allowed, each further than the last, with checkpoints between them."""
     rig = make(checkpoint_every=1)
-    rig.learner._saved_at = -(10**9)  # Every step of this rig is there from the beginning.
+    rig.learner._safe._saved_at = -(10**9)  # Every step of this rig is there from the beginning.
     places = iter(range(15, 80, 15))
     place = [next(places)]
 
     def broken():
-        rig.learner._saved_at = -1
+        rig.learner._safe._saved_at = -1
         if rig.learner.updates // 2 >= place[0]:
             place[0] = next(places, 10**9)
             return loses_all

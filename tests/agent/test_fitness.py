@@ -2,7 +2,7 @@
 
 import re
 import threading
-import time
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -160,17 +160,11 @@ class Witness(Observer):
         self.states.append((str(state), why))
 
 
-def until(condition, timeout_s=20.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
-
-
 class Rig:
     """An actor on a thread, and a learner's server in the hands of the test."""
 
-    def __init__(self, folder, policy=None, **config):
+    def __init__(self, until, folder, policy=None, **config):
+        self.until = until
         self.env, self.witness, self.parked = FeelingEnv(), Witness(), []
         self.server = LearnerServer("tcp://127.0.0.1:*", SPEC, {})
         self.client = ActorClient(self.server.address, "actor-0", SPEC, {}, folder / "spool")
@@ -207,7 +201,12 @@ class Rig:
         return [report["message"] for report in self.reports if report["kind"] == "policy_refused"]
 
     def wait_for(self, state):
-        until(lambda: self.witness.states and self.witness.states[-1][0] == state)
+        self.until(lambda: self.witness.states and self.witness.states[-1][0] == state)
+
+
+@pytest.fixture
+def make_rig(wait_until):
+    return partial(Rig, wait_until)
 
 
 @pytest.mark.parametrize(
@@ -216,51 +215,51 @@ class Rig:
 )
 @pytest.mark.parametrize("evaluate_every", [0, 1])
 def test_an_unfit_action_never_reaches_the_robot_which_rests_until_newer_weights(
-    tmp_path, value, told, evaluate_every
+    tmp_path, make_rig, value, told, evaluate_every
 ):
-    with Rig(tmp_path, evaluate_every=evaluate_every, evaluation_episodes=1) as rig:
+    with make_rig(tmp_path, evaluate_every=evaluate_every, evaluation_episodes=1) as rig:
         rig.server.publish(0, weights(0.5))
         rig.thread.start()
-        until(lambda: len(rig.env.felt) >= 7)
+        rig.until(lambda: len(rig.env.felt) >= 7)
         rig.server.publish(1, weights(value))
         rig.wait_for("waiting_for_policy")
         felt = len(rig.env.felt)
         assert rig.parked[-1] == felt
         assert set(rig.env.felt) == {0.5}
-        until(lambda: len(rig.refusals()) == 1)
+        rig.until(lambda: len(rig.refusals()) == 1)
         assert rig.refusals() == [f"Policy version 1 {told}: the robot is parked until there is a newer one."]
         rig.server.publish(2, weights(NAN))
-        until(lambda: len(rig.refusals()) == 2)
+        rig.until(lambda: len(rig.refusals()) == 2)
         assert rig.refusals()[1] == "Policy version 2 is refused: value is not finite; it waits for others."
         assert len(rig.env.felt) == felt
         rig.server.publish(3, weights(-0.25))
-        until(lambda: len(rig.env.felt) >= felt + 7)
+        rig.until(lambda: len(rig.env.felt) >= felt + 7)
         assert set(rig.env.felt[felt:]) == {-0.25}
         assert [event for event in rig.witness.events if "Policy" in event] == rig.refusals()
 
 
-def test_unfit_weights_that_come_in_the_middle_disturb_nothing(tmp_path):
-    with Rig(tmp_path) as rig:
+def test_unfit_weights_that_come_in_the_middle_disturb_nothing(tmp_path, make_rig):
+    with make_rig(tmp_path) as rig:
         rig.server.publish(0, weights(0.5))
         rig.thread.start()
-        until(lambda: len(rig.env.felt) >= 3)
+        rig.until(lambda: len(rig.env.felt) >= 3)
         rig.server.publish(1, weights(NAN))
-        until(lambda: len(rig.refusals()) == 1)
+        rig.until(lambda: len(rig.refusals()) == 1)
         felt = len(rig.env.felt)
-        until(lambda: len(rig.env.felt) >= felt + 12)
+        rig.until(lambda: len(rig.env.felt) >= felt + 12)
         assert set(rig.env.felt) == {0.5}
         assert rig.actor.policy_version == 0
         assert not rig.parked
 
 
-def test_an_observation_that_is_not_finite_is_the_robots_fault_not_the_policys(tmp_path):
-    with Rig(tmp_path) as rig:
+def test_an_observation_that_is_not_finite_is_the_robots_fault_not_the_policys(tmp_path, make_rig):
+    with make_rig(tmp_path) as rig:
         rig.env.seen = lambda: np.full(
             2, np.nan if len(rig.env.felt) >= 4 and rig.env.steps else 0, np.float32
         )
         rig.server.publish(0, weights(0.5))
         rig.thread.start()
-        until(lambda: rig.env.resets >= 4)
+        rig.until(lambda: rig.env.resets >= 4)
         assert "fault" in [state for state, _ in rig.witness.states]
         assert not rig.refusals()
         assert any("The observation of state is not finite." in event for event in rig.witness.events)

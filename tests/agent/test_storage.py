@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.storage import StorageTrouble, is_storage_error, write_atomically, write_fully
+from agent.storage import Appender, StorageTrouble, is_storage_error, write_atomically, write_fully
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -46,6 +46,24 @@ def test_a_small_file_is_whole_or_as_it_was_wherever_the_disk_fails(tmp_path, fa
             write_atomically(path, b"after")
         assert path.read_bytes() == (b"before" if at < 4 else b"after")
         assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(0, 4), st.booleans()), max_size=8))
+def test_what_is_appended_is_whole_or_not_there_wherever_the_disk_fails(tmp_path_factory, faulty_disk, tries):
+    path, kept = tmp_path_factory.mktemp("appended") / "file", b"before"
+    path.write_bytes(kept)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    appender = Appender(descriptor)
+    for content, at, lasting in tries:
+        try:
+            with faulty_disk.failing(at, lasting=lasting):
+                appender.append(content[:1], content[1:])
+            kept += content
+        except OSError:
+            assert path.read_bytes().startswith(kept)
+    appender.append(b"after")
+    assert path.read_bytes() == kept + b"after"
+    os.close(descriptor)
 
 
 def test_trouble_is_said_once_and_so_is_its_end(caplog):

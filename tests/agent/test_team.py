@@ -13,7 +13,8 @@ from agent.actor import Actor, ActorConfig, Agent
 from agent.checkpoint import Checkpoints
 from agent.demonstrations import Demonstrations
 from agent.journal import Journal, JournalReader
-from agent.learner import Learner, LearnerConfig
+from agent.learner import Learner
+from agent.learner_config import LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.record_log import RecordLog
 from agent.replay import MixedSampler, ReplayBuffer

@@ -8,7 +8,8 @@ from gymnasium.spaces import Box
 from agent.checkpoint import Checkpoints
 from agent.cql import CQL, CQLConfig
 from agent.journal import Journal
-from agent.learner import Learner, LearnerConfig
+from agent.learner import Learner
+from agent.learner_config import LearnerConfig
 from agent.prefetch import Prefetcher
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig

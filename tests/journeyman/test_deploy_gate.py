@@ -52,12 +52,10 @@ class Scripted(TwinGate):
         super().close()
 
 
-def verdict(gate, timeout_s=60.0):
-    deadline_s = time.monotonic() + timeout_s
-    while (said := gate.judge(None)) is None:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-    return said
+@pytest.fixture
+def verdict(wait_until):
+    """The oldest one of a gate, when it is there."""
+    return lambda gate: wait_until(lambda: gate.judge(None), 60.0)
 
 
 @pytest.fixture
@@ -73,7 +71,7 @@ def make_gate():
         gate.close()
 
 
-def test_a_policy_that_is_worse_than_the_one_in_use_is_held_and_a_better_one_passes(make_gate):
+def test_a_policy_that_is_worse_than_the_one_in_use_is_held_and_a_better_one_passes(make_gate, verdict):
     gate = make_gate(Scripted, "deploy_gate.margin=0.2", "deploy_gate.floor=0.3")
     gate.let.release(100)
     said = []
@@ -93,7 +91,7 @@ def test_a_policy_that_is_worse_than_the_one_in_use_is_held_and_a_better_one_pas
     assert verdict(gate) == "Policy version 9 is held: no weights."
 
 
-def test_the_control_loop_never_waits_and_only_the_newest_candidate_is_tried_next(make_gate):
+def test_the_control_loop_never_waits_and_only_the_newest_candidate_is_tried_next(make_gate, verdict):
     gate = make_gate()
     assert gate.judge((0, b"\x01")) is None
     while not gate.tried:
@@ -139,7 +137,7 @@ def test_an_agent_acts_by_nothing_that_did_not_pass():
     assert (agent.policy_version, agent.policy.value) == (1, 0.5)
 
 
-def test_on_a_real_twin_in_a_process_of_its_own(make_gate):
+def test_on_a_real_twin_in_a_process_of_its_own(make_gate, verdict):
     gate = make_gate(TwinGate, "deploy_gate.episodes=2", "task.episode_length_s=0.5")
     config = gate._config
     env = make_env(config)

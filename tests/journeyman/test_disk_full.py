@@ -1,5 +1,6 @@
 """What a full disk does to those who watch a run, and to what is printed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,6 +31,55 @@ def test_a_log_on_a_full_disk_ends_nobody(tmp_path, separate):
         )
     assert done.returncode == 7
     assert (tmp_path / "out").read_text().startswith("before\na line that does not")
+
+
+LOGS = """
+import sys
+from pathlib import Path
+from journeyman.run_log import for_people, run_log
+with run_log(Path(sys.argv[1]), "train"):
+    for _ in range(10):
+        print("said", flush=True)
+        print("drawn", file=for_people(sys.stdout), flush=True)
+        print("x" * 10_000)
+        print("told", file=sys.stderr)
+sys.exit(7)
+"""
+
+
+def full_disk():
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def reader_that_went_away():
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("make", [full_disk, reader_that_went_away])
+def test_what_cannot_be_printed_is_logged_and_changes_neither_course_nor_exit_code(tmp_path, make):
+    out = make()
+    done = subprocess.run([sys.executable, "-c", LOGS, tmp_path], stdout=out, stderr=out, check=False)
+    os.close(out)
+    assert done.returncode == 7
+    logged = [json.loads(line)["message"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert logged == ["train begins.", *["said", "x" * 10_000, "told"] * 10]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_where_all_can_be_printed_a_terminal_stays_a_terminal_and_text_as_it_was(encoding):
+    reading, terminal = os.openpty()
+    ask = "from journeyman.process import never_fail_to_print as f; f(); print(__import__('sys').stdout.isatty(), 'ü')"
+    subprocess.run(
+        [sys.executable, "-c", ask],
+        stdout=terminal,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=True,
+    )
+    assert os.read(reading, 100) == "True ü\r\n".encode(encoding)
+    os.close(terminal)
+    os.close(reading)
 
 
 def test_a_disk_that_fills_up_is_told_once_and_so_is_its_room(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ def make_run(tmp_path, monkeypatch):
         log.close()
         env.close()
         learner, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/learner")
-        learner._save()
+        learner._safe.save()
         server.close()
         server._record_log.close()  # As the end of the process does.
         learner.close()

@@ -116,7 +116,7 @@ def test_a_clone_gives_its_actor(runs, tmp_path, monkeypatch):
 def test_the_same_algorithm_goes_on_without_its_offline_phase_and_with_its_data(runs, tmp_path, monkeypatch):
     overrides = [f"init={runs['calql']}", "algorithm=calql", "demonstrations.episodes=2"]
     learner, config = learner_of(tmp_path, monkeypatch, *overrides)
-    assert learner._is_past_offline()
+    assert learner._state.is_past_offline
     assert config.demonstrations.folder == str(runs["calql"] / "demonstrations")
     assert len(learner._sampler._sampler._demonstrations) > 0
 
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_its_own_goes_before(runs, tmp_path, monkeypatch):
     def save_another(learner):
         with torch.no_grad():
             learner._algorithm.log_temperature.fill_(-7.0)
-        learner._save()
+        learner._safe.save()
 
     learner_of(tmp_path, monkeypatch, f"init={runs['calql']}", "algorithm=wsrl", then=save_another)
     config, directory = open_or_create([f"run={tmp_path / 'runs/latest'}"], supervised=True)
@@ -145,7 +145,9 @@ def test_a_checkpoint_of_its_own_goes_before(runs, tmp_path, monkeypatch):
 
 def test_a_run_that_has_begun_needs_the_other_one_no_more(runs, tmp_path, monkeypatch):
     gone = shutil.copytree(runs["calql"], tmp_path / "gone")
-    learner_of(tmp_path, monkeypatch, f"init={gone}", "algorithm=wsrl", then=lambda learner: learner._save())
+    learner_of(
+        tmp_path, monkeypatch, f"init={gone}", "algorithm=wsrl", then=lambda learner: learner._safe.save()
+    )
     shutil.rmtree(gone)
     config, directory = open_or_create([f"run={tmp_path / 'runs/latest'}"], supervised=True)
     again, (server,) = make_learners(config, directory, f"ipc://{tmp_path}/again")

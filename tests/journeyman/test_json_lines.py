@@ -118,6 +118,9 @@ class Disk:
         self.room = room
         self.write_for_real = os.write
 
+    def writev(self, descriptor, parts):
+        return self.write(descriptor, b"".join(parts))
+
     def write(self, descriptor, data):
         if self.room <= 0:
             raise OSError(28, "No space left on device")
@@ -131,7 +134,8 @@ def test_a_full_disk_is_told_once_tears_no_line_and_what_is_missing_is_counted(
 ):
     monkeypatch.setattr(json_lines, "_RETRY_S", 0.0)
     disk = Disk(room=500)
-    monkeypatch.setattr(json_lines.os, "write", disk.write)
+    monkeypatch.setattr(os, "write", disk.write)
+    monkeypatch.setattr(os, "writev", disk.writev)
     handler = open_log()
     for number in range(20):
         handler.handle(record("hello", number=number))

@@ -1,9 +1,7 @@
 """Programs read what people are told, and people are told what they always were."""
 
-import io
 import json
 import logging
-import os
 import sys
 import threading
 
@@ -118,16 +116,6 @@ def test_what_is_drawn_is_shown_and_not_kept(tmp_path, entries, capsys):
     assert [e["message"] for e in entries()] == ["said"]
 
 
-class Full(io.StringIO):
-    """A file on a disk without room."""
-
-    def flush(self):
-        raise OSError(28, "No space left on device")
-
-    def write(self, _):
-        self.flush()
-
-
 def test_of_what_is_drawn_over_the_last_is_kept_and_no_memory_taken(tmp_path, entries, capsys):
     with run_log(tmp_path, "learner"):
         for number in range(3):
@@ -138,19 +126,3 @@ def test_of_what_is_drawn_over_the_last_is_kept_and_no_memory_taken(tmp_path, en
         assert len(sys.stdout._begun.line) < 100_000
     assert capsys.readouterr().out.startswith("\r0 of 3\r1 of 3\r2 of 3\r3 of 3\r\n")
     assert [e["message"] for e in entries()] == ["3 of 3"]
-
-
-def test_printing_onto_a_full_disk_ends_nothing(tmp_path, entries, monkeypatch):
-    full = Full()
-    monkeypatch.setattr(sys, "stdout", full)
-    with run_log(tmp_path, "learner"):
-        print("said", flush=True)
-    assert brief(entries()) == [("stdout", "INFO", "said")]
-
-
-def test_a_reader_that_went_away_is_an_error_as_ever(tmp_path, monkeypatch):
-    gone = Full()
-    monkeypatch.setattr(sys, "stdout", gone)
-    monkeypatch.setattr(gone, "write", lambda _: os.write(-1, b""))
-    with pytest.raises(OSError, match="Bad file descriptor"), run_log(tmp_path, "learner"):
-        print("said")

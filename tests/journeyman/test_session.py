@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from journeyman.collect import CollectOptions
+from journeyman.collect_options import CollectOptions
 from journeyman.config import compose
 from journeyman.session import Session
 from journeyman.session_view import Phase, Picture, SessionView

@@ -285,16 +285,13 @@ def test_ctrl_c_stops_both_and_the_run_goes_on_later(tmp_path):
     assert summary(tmp_path)["environment_steps"] == stopped["environment_steps"] + 50
 
 
-def test_a_killed_supervisor_takes_its_processes_with_it(tmp_path):
+def test_a_killed_supervisor_takes_its_processes_with_it(tmp_path, wait_until):
     process = start(tmp_path, *SMALL, "learner.max_environment_steps=100000")
     wait_for_steps(tmp_path, process, 70)
     children = [*child_pids(process, "learner"), *child_pids(process, "actor")]
     process.kill()
     process.communicate()
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), 60.0)
 
 
 def test_it_runs_without_demonstrations(tmp_path):

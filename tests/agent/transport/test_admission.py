@@ -18,13 +18,6 @@ from agent.transport.reception import MOST_FRAMES, receive
 PATIENCE_S = 20.0
 
 
-def wait_until(condition):
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-
-
 def introduction(spec, number: int, **fields) -> m.Hello:
     usual = {
         "protocol_version": m.PROTOCOL_VERSION,
@@ -124,7 +117,9 @@ def test_nobody_takes_the_name_of_anothers_key(key_of, server_keys, serve, join,
     assert server.actors() == ["arm-1", "spare"]
 
 
-def test_a_key_may_join_and_leave_while_the_learner_runs(key_of, server_keys, serve, join, rows, take):
+def test_a_key_may_join_and_leave_while_the_learner_runs(
+    wait_until, key_of, server_keys, serve, join, rows, take
+):
     key_of("one", listed_as="arm-1")
     server = serve(keys=server_keys)
     late = join(server.address, "late", keys=key_of("two", listed_as="late"))
@@ -139,7 +134,7 @@ def test_a_key_may_join_and_leave_while_the_learner_runs(key_of, server_keys, se
 
 
 def test_an_actor_that_was_turned_away_is_let_in_once_its_key_is_listed(
-    key_of, server_keys, serve, join, caplog
+    wait_until, key_of, server_keys, serve, join, caplog
 ):
     key_of("one", listed_as="arm-1")
     server = serve(keys=server_keys)
@@ -149,7 +144,9 @@ def test_an_actor_that_was_turned_away_is_let_in_once_its_key_is_listed(
     early.wait_welcome(PATIENCE_S)
 
 
-def test_a_broken_key_lets_nobody_in_and_nobody_out(key_of, server_keys, serve, join, rows, take, caplog):
+def test_a_broken_key_lets_nobody_in_and_nobody_out(
+    wait_until, key_of, server_keys, serve, join, rows, take, caplog
+):
     one = key_of("one", listed_as="arm-1")
     server = serve(keys=server_keys)
     client = join(server.address, "arm-1", keys=one)
@@ -230,7 +227,7 @@ def test_so_many_actors_and_no_more(serve, stranger, spec, join):
     join(server.address, "replacement").wait_welcome(PATIENCE_S)
 
 
-def test_a_thousand_strangers_leave_nothing_behind(serve, stranger, spec):
+def test_a_thousand_strangers_leave_nothing_behind(wait_until, serve, stranger, spec):
     server = serve(limits=Limits(actors=2), lease_s=1000.0)
     socket = stranger(server.address)
     for number in range(1000):
@@ -273,7 +270,7 @@ def test_an_actor_over_the_limits_is_told_once_and_loses_nothing(serve, join, ro
     assert client.connected
 
 
-def test_a_flood_does_not_keep_others_out(serve, stranger, join, rows, take):
+def test_a_flood_does_not_keep_others_out(wait_until, serve, stranger, join, rows, take):
     server = serve(limits=Limits(messages_per_s=50))
     flood = stranger(server.address)
     flood.sndhwm = 0
@@ -286,7 +283,7 @@ def test_a_flood_does_not_keep_others_out(serve, stranger, join, rows, take):
     assert server.malformed_messages < 500, "what is over the limits is not even decoded"
 
 
-def test_frames_beyond_those_of_any_message_are_not_kept(serve, stranger, join, rows, take):
+def test_frames_beyond_those_of_any_message_are_not_kept(wait_until, serve, stranger, join, rows, take):
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router, context.socket(zmq.DEALER) as dealer:
         dealer.linger = 0
         router.bind("inproc://x")

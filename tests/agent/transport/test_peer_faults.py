@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import time
 
 import msgspec
 import numpy as np
@@ -38,17 +37,6 @@ def hello_of(spec):
         return m.Hello(m.PROTOCOL_VERSION, actor, b"x" * 16, spec.description(), task, 0, 0)
 
     return make
-
-
-@pytest.fixture
-def patience():
-    def wait(condition) -> None:
-        deadline_s = time.monotonic() + 20.0
-        while not condition():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
-
-    return wait
 
 
 def test_a_malformed_message_does_not_kill_the_receive_thread(serve, join, stranger, rows, take):
@@ -195,7 +183,7 @@ def test_a_slow_actor_is_never_more_than_one_publish_behind(serve, stranger, hel
 
 
 def test_a_restart_of_the_learner_is_noticed_and_everything_arrives(
-    serve, open_log, join, rows, stored, patience
+    serve, open_log, join, rows, stored, wait_until
 ):
     log = open_log()
     first = serve(record_log=log)
@@ -207,12 +195,12 @@ def test_a_restart_of_the_learner_is_noticed_and_everything_arrives(
     second = serve(first.address, record_log=log)
     second.publish(1, b"anew")
     assert client.flush(20.0)
-    patience(lambda: client.latest_weights() == (1, b"anew"))
+    wait_until(lambda: client.latest_weights() == (1, b"anew"))
     assert stored(log) == [list(range(200))]
 
 
 def test_a_frozen_actor_frees_its_place_and_rejoins_when_it_wakes(
-    serve, open_log, join, start, rows, stored, patience, tmp_path, caplog
+    serve, open_log, join, start, rows, stored, wait_until, tmp_path, caplog
 ):
     """Another takes its name, unknown to the learner; meanwhile the first is refused, and keeps what it has."""
     log = open_log()
@@ -222,7 +210,7 @@ def test_a_frozen_actor_frees_its_place_and_rejoins_when_it_wakes(
         if line.strip() == "600":
             break
     frozen.send_signal(signal.SIGSTOP)
-    patience(lambda: not server.actors())
+    wait_until(lambda: not server.actors())
     with pytest.raises(InputError, match="in use by another process"):
         join(server.address, spool="../spool")
     replacement = join(server.address)
@@ -230,7 +218,7 @@ def test_a_frozen_actor_frees_its_place_and_rejoins_when_it_wakes(
     replacement.send(rows(0, 100))
     assert replacement.flush(20.0)
     frozen.send_signal(signal.SIGCONT)
-    patience(lambda: any("Refused actor 'actor-0'" in message for message in caplog.messages))
+    wait_until(lambda: any("Refused actor 'actor-0'" in message for message in caplog.messages))
     replacement.send(rows(100, 200))
     assert replacement.flush(20.0)
     assert server.actors() == ["actor-0"]

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.learner import Learner, LearnerConfig
+from agent.learner import Learner
+from agent.learner_config import LearnerConfig
 from agent.record_log import FrameKind, RecordLog
 from agent.transition import Provenance, TransitionSpec
 from agent.transport.intake import Intake, Outcome

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,12 +77,9 @@ def start(folder, module, *arguments):
         )
 
 
-def until(condition, timeout_s=60.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-    return found
+@pytest.fixture(scope="module")
+def wait_until(wait_until):
+    return partial(wait_until, timeout_s=60.0)
 
 
 class Learner:
@@ -92,9 +89,11 @@ class Learner:
         self.folder, self.overrides = folder, (*SMALL, free_address())
         self.process = start(folder, "journeyman", "learner", *self.overrides)
 
-    def wait_until_it_listens(self):
+    def wait_until_it_listens(self, wait_until):
         said = self.folder / "output.txt"
-        until(lambda: "listens on" in said.read_text() or self.process.poll() is not None, 150.0)
+        wait_until(
+            lambda: "listens on" in said.read_text() or self.process.poll() is not None, timeout_s=150.0
+        )
         assert self.process.poll() is None, said.read_text()
 
     def entries(self, kind):
@@ -103,10 +102,10 @@ class Learner:
 
 
 @pytest.fixture(scope="module")
-def learner(tmp_path_factory):
+def learner(tmp_path_factory, wait_until):
     learner = Learner(tmp_path_factory.mktemp("learner"))
     try:
-        learner.wait_until_it_listens()
+        learner.wait_until_it_listens(wait_until)
         yield learner
     finally:
         learner.process.kill()
@@ -116,8 +115,8 @@ def learner(tmp_path_factory):
 class ActorProcess:
     """The node as a process, and this test's node beside it."""
 
-    def __init__(self, node, folder, overrides):
-        self.node, self.folder = node, folder
+    def __init__(self, wait_until, node, folder, overrides):
+        self.node, self.folder, self._wait_until = node, folder, wait_until
         arguments = ("--ros-args", "-p", f"overrides:={json.dumps(list(overrides))}")
         self.process = start(folder, "journeyman.ros.actor_node", *arguments)
         self._inbox = Inbox(node, DiagnosticStatus, "/actor/status", latched=True)
@@ -134,7 +133,7 @@ class ActorProcess:
         return self.status
 
     def wait_for(self, state):
-        return until(lambda: self.look() if self.look().get("state") == state else None)
+        return self._wait_until(lambda: self.look() if self.look().get("state") == state else None)
 
     def steps(self):
         return int(self.look().get("environment_steps", 0))
@@ -163,12 +162,12 @@ def as_dict(status):
 
 
 @pytest.fixture
-def begin(runtime, tmp_path):
+def begin(wait_until, runtime, tmp_path):
     """Starts the node with some overrides; whatever is left of it afterwards is killed."""
     started = []
 
     def begin(*overrides):
-        started.append(ActorProcess(runtime.node, tmp_path, overrides))
+        started.append(ActorProcess(wait_until, runtime.node, tmp_path, overrides))
         return started[-1]
 
     yield begin
@@ -185,18 +184,18 @@ def test_a_signal_ends_it_while_it_waits_for_a_learner(begin, number):
 
 
 @pytest.mark.parametrize(("state", "number"), [("learning", signal.SIGTERM), ("paused", signal.SIGINT)])
-def test_a_signal_ends_it_while_it_has_a_policy(begin, learner, state, number):
+def test_a_signal_ends_it_while_it_has_a_policy(wait_until, begin, learner, state, number):
     actor = begin(*learner.overrides)
-    until(lambda: actor.steps() > 0)
+    wait_until(lambda: actor.steps() > 0)
     if state == "paused":
         assert actor.call("pause").success
     actor.wait_for(state)
     actor.end_by(number)
 
 
-def test_it_is_paused_resumed_and_parked_by_services(begin, learner):
+def test_it_is_paused_resumed_and_parked_by_services(wait_until, begin, learner):
     actor = begin(*learner.overrides)
-    until(lambda: actor.steps() > 0)
+    wait_until(lambda: actor.steps() > 0)
     assert actor.call("pause").success
     status = actor.wait_for("paused")
     assert status["level"] == DiagnosticStatus.WARN
@@ -205,11 +204,11 @@ def test_it_is_paused_resumed_and_parked_by_services(begin, learner):
     # New statuses come while it is paused, from an actor that hears the learner and makes no step.
     inbox = Inbox(actor.node, DiagnosticStatus, "/actor/status", depth=10)
     later = []
-    until(lambda: later.extend(as_dict(r.message) for r in inbox.take()) or len(later) >= 3)
+    wait_until(lambda: later.extend(as_dict(r.message) for r in inbox.take()) or len(later) >= 3)
     assert {(s["state"], int(s["environment_steps"])) for s in later} == {("paused", steps)}
     assert float(later[-1]["seconds_since_contact"]) < 20.0
     assert actor.call("resume").success
-    until(lambda: actor.steps() > steps)
+    wait_until(lambda: actor.steps() > steps)
     parked = actor.call("park")
     assert (parked.success, parked.message) == (True, "The robot is parked.")
     assert actor.wait_for("paused")["last_event"].startswith("Paused")
@@ -232,24 +231,26 @@ def test_an_actor_that_asks_for_a_hand_is_answered_by_a_service(begin, learner, 
     actor.end_by(signal.SIGTERM)
 
 
-def test_who_joins_late_sees_what_it_does_and_how_the_last_episode_went(begin, learner):
+def test_who_joins_late_sees_what_it_does_and_how_the_last_episode_went(wait_until, begin, learner):
     actor = begin(*learner.overrides)
-    until(lambda: actor.look().get("episode", "-1") not in ("-1", "0"))  # The first episode is over.
+    wait_until(lambda: actor.look().get("episode", "-1") not in ("-1", "0"))  # The first episode is over.
     episodes = Inbox(actor.node, DiagnosticStatus, "/actor/episode", latched=True)
     late = Inbox(actor.node, DiagnosticStatus, "/actor/status", latched=True)
     diagnostics = Inbox(actor.node, DiagnosticArray, "/diagnostics", depth=10)
-    status = as_dict(until(late.take)[0].message)
+    status = as_dict(wait_until(late.take)[0].message)
     assert (status["name"], status["hardware"], status["level"]) == ("actor", "actor-0", DiagnosticStatus.OK)
     assert status["state"] == "learning"
     for key in ("episode", "environment_steps", "policy_version", "seconds_since_contact"):
         assert float(status[key]) >= 0.0
-    episode = as_dict(until(episodes.take)[0].message)
+    episode = as_dict(wait_until(episodes.take)[0].message)
     assert episode["name"] == "actor: last episode"
     assert int(episode["steps"]) > 0
     assert episode["success"] in "01"
     assert float(episode["return"]) <= 0.0
     # Not the first that came: it may have been made before the episode was over.
-    (array,) = until(lambda: [got.message for got in diagnostics.take() if len(got.message.status) == 2][:1])
+    (array,) = wait_until(
+        lambda: [got.message for got in diagnostics.take() if len(got.message.status) == 2][:1]
+    )
     assert [s.name for s in array.status] == ["actor", "actor: last episode"]
     assert array.header.stamp.sec > 0
     actor.end_by(signal.SIGINT)
@@ -271,16 +272,16 @@ def test_an_episode_is_told_in_numbers_that_tools_can_plot():
     }
 
 
-def test_it_waits_for_a_lost_robot_and_ends_for_one_that_needs_a_human(begin, learner, tmp_path):
+def test_it_waits_for_a_lost_robot_and_ends_for_one_that_needs_a_human(wait_until, begin, learner, tmp_path):
     (tmp_path / "flaky.py").write_text(FLAKY)
     before = len(learner.entries("fault"))
     actor = begin(*learner.overrides, "robot.factory=flaky.make")
-    until(lambda: actor.steps() > 0)
+    wait_until(lambda: actor.steps() > 0)
     (tmp_path / "lost").touch()
     status = actor.wait_for("fault")
     assert status["level"] == DiagnosticStatus.ERROR
     assert status["message"].startswith("Nobody answers on /joint_states.")
-    (fault,) = until(lambda: learner.entries("fault")[before:])
+    (fault,) = wait_until(lambda: learner.entries("fault")[before:])
     assert fault["message"] == "Nobody answers on /joint_states."
     (tmp_path / "lost").unlink()
     actor.wait_for("learning")
@@ -292,13 +293,13 @@ def test_it_waits_for_a_lost_robot_and_ends_for_one_that_needs_a_human(begin, le
     assert "Traceback" not in actor.said()
 
 
-def test_it_ends_when_the_learner_says_so(begin):
+def test_it_ends_when_the_learner_says_so(wait_until, begin):
     config = compose(SMALL)
     env = make_env(config)
     server = LearnerServer("tcp://127.0.0.1:*", make_spec(env), task_description(config))
     env.close()
     actor = begin(*SMALL, f"transport.address={server.address}")
-    until(lambda: server.actors() == ["actor-0"])
+    wait_until(lambda: server.actors() == ["actor-0"])
     server.stop_actors("the run is complete")
     assert actor.ended() == 0, actor.said()
     server.close()

@@ -22,6 +22,7 @@ LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
 REST_WITHIN_S = 0.3  # 0.08 to 0.23 s, printed by every test.
 PATIENCE_S = 60.0
+Wait = Callable[[Callable[[], Any], str], Any]
 OVERRIDES = [
     "task=reach", "robot=ros2", "demonstrations.episodes=0", "learner.start_steps=1000000", "learner.device=cpu",
     "actor.random_steps=1000000", "actor.park_after_s=1.5", "actor.evaluate_every=0", "algorithm.config.compile=false",
@@ -32,8 +33,8 @@ OVERRIDES = [
 class Stack:
     """Twin, controller node, learner and actor, each a process with a log."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, wait_until: Wait) -> None:
+        self.folder, self._wait_until = folder, wait_until
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         address = f"ipc://{folder}/learner"
         self.commands = {
@@ -48,7 +49,7 @@ class Stack:
             command = [sys.executable, "-m", "journeyman", *self.commands[name]]
             self.processes[name] = subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
         if name == "learner":  # Started again it goes on with its run.
-            wait_until(lambda: (self.folder / "runs" / "latest" / "config.yaml").exists(), "a run")
+            self._wait_until(lambda: (self.folder / "runs" / "latest" / "config.yaml").exists(), "a run")
             address = self.commands["learner"][-1]
             self.commands["learner"] = ["learner", "run=runs/latest", address]
 
@@ -138,17 +139,16 @@ def stamp_s(message: Any) -> float:
     return message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
 
 
-def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
-    deadline_s = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"waited {patience_s} s for {what}"
-        time.sleep(0.02)
+@pytest.fixture(scope="module")
+def wait_until(wait_until: Callable[..., Any]) -> Wait:
+    """Wait for what the second argument says."""
+    return lambda condition, what: wait_until(condition, PATIENCE_S, what)
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, wait_until: Wait) -> Iterator[Stack]:
     """Only one at a time, whatever pytest's workers do: two robots on two cores keep no deadlines."""
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack = Stack(tmp_path_factory.mktemp("stack"), wait_until)
     with (tmp_path_factory.getbasetemp().parent / "stack.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -173,7 +173,7 @@ def witness(stack: Stack) -> Iterator[Witness]:
 
 
 @pytest.fixture
-def acting(stack: Stack, witness: Witness) -> Iterator[None]:
+def acting(stack: Stack, wait_until: Wait, witness: Witness) -> Iterator[None]:
     """The arm follows the actor before the test; nothing left its limits during it."""
     for name, process in stack.processes.items():
         if process.poll() is not None:
@@ -233,7 +233,7 @@ def test_an_actor_that_goes_leaves_the_arm_at_rest(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
 def test_a_learner_that_goes_lets_the_arm_be_parked(
-    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+    stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
     stack.send("learner", number)
     wait_until(lambda: not witness.is_moving() and witness.state == "idle", "the actor to park the arm")
@@ -248,7 +248,7 @@ def test_a_learner_that_goes_lets_the_arm_be_parked(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
 def test_a_controller_that_goes_leaves_the_arm_at_rest(
-    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+    stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
     said = len(stack.said("actor"))
     stack.send("controller", number)
@@ -265,7 +265,7 @@ def test_a_controller_that_goes_leaves_the_arm_at_rest(
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
 def test_without_the_arm_the_controller_waits_for_a_human(
-    stack: Stack, witness: Witness, acting: None, number: signal.Signals
+    stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
     said = len(stack.said("actor"))
     stack.send("twin", number)
@@ -291,7 +291,9 @@ def test_without_the_arm_the_controller_waits_for_a_human(
     assert witness.rest_time_s(resumed_s) < REST_WITHIN_S
 
 
-def test_an_emergency_stop_outlives_every_process(stack: Stack, witness: Witness, acting: None) -> None:
+def test_an_emergency_stop_outlives_every_process(
+    stack: Stack, wait_until: Wait, witness: Witness, acting: None
+) -> None:
     witness.e_stop.publish(witness.stop_message(data=True))
 
     def is_stopped() -> bool:

@@ -32,7 +32,7 @@ def test_a_sink_that_does_not_exist_is_named_with_those_that_do():
 
 
 @pytest.mark.parametrize(
-    "factory", ["journeyman.sinks.none.make", "journeyman.files.write_whole", "builtins.print"]
+    "factory", ["journeyman.sinks.none.make", "agent.storage.write_atomically", "builtins.print"]
 )
 def test_a_factory_that_makes_no_sink_is_refused(tmp_path, factory):
     with pytest.raises((InputError, RobotInputError), match=r"sink\.mine\.factory"):

@@ -34,18 +34,10 @@ ON_ITS_WAY_S = 0.5
 MOVING_M_S = 0.03
 
 
-def wait_until(condition, what):
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline_s, f"waited {PATIENCE_S} s until {what}"
-        time.sleep(0.01)
-    return found
-
-
-def wait(duration_s):
-    """Where the passing of time itself is what is wanted."""
-    until_s = time.monotonic() + duration_s
-    wait_until(lambda: time.monotonic() > until_s, "time has passed")
+@pytest.fixture(scope="module")
+def wait_until(wait_until):
+    """Wait for what the second argument says."""
+    return lambda condition, what: wait_until(condition, PATIENCE_S, what)
 
 
 class Node:
@@ -196,7 +188,8 @@ class FakeArm(Node):
 class Controller:
     """The process."""
 
-    def __init__(self, folder, *parameters, remap=()):
+    def __init__(self, wait_until, folder, *parameters, remap=()):
+        self._wait_until = wait_until
         self.log = Path(folder) / f"controller_{time.monotonic_ns()}.log"
         arguments = [
             *(part for p in parameters for part in ("-p", p)),
@@ -217,7 +210,7 @@ class Controller:
             assert self.process.poll() is None, self.said()
             return what in self.said()
 
-        wait_until(found, f"the controller says {what!r}")
+        self._wait_until(found, f"the controller says {what!r}")
         return self
 
     def end(self, number=signal.SIGTERM):
@@ -236,7 +229,7 @@ class Controller:
 class Human(Node):
     """Watches the controller and calls its services."""
 
-    def __init__(self, name="controller"):
+    def __init__(self, wait_until, name="controller"):
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
         from lifecycle_msgs.srv import ChangeState, GetState
         from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -244,6 +237,7 @@ class Human(Node):
         from std_srvs.srv import SetBool, Trigger
 
         super().__init__("human")
+        self._wait_until = wait_until
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.status, self.states, self.arrays = None, [], []
         self.node.create_subscription(DiagnosticStatus, f"{name}/status", self._hear, latched)
@@ -272,9 +266,9 @@ class Human(Node):
 
     def call(self, name, **fields):
         client = self._clients[name]
-        wait_until(client.service_is_ready, f"the service {name} is there")
+        self._wait_until(client.service_is_ready, f"the service {name} is there")
         future = client.call_async(self._kinds[name].Request(**fields))
-        wait_until(future.done, f"the service {name} answers")
+        self._wait_until(future.done, f"the service {name} answers")
         return future.result()
 
     def change(self, label):
@@ -288,11 +282,11 @@ class Human(Node):
         self.button.publish(Bool(data=pressed))
 
     def wait_state(self, state):
-        wait_until(lambda: self.state == state, f"the state is {state}; it is {self.state}")
+        self._wait_until(lambda: self.state == state, f"the state is {state}; it is {self.state}")
 
     def insist(self, name, **fields):
         """Call until it works: what is in the way goes by itself."""
-        wait_until(lambda: self.call(name, **fields).success, f"{name} works")
+        self._wait_until(lambda: self.call(name, **fields).success, f"{name} works")
 
 
 class Commander(Node):
@@ -385,14 +379,14 @@ def patient(folder):
 
 
 @pytest.fixture(scope="module")
-def world(folder, patient):
+def world(wait_until, folder, patient):
     """An arm, a human and the controller, which tests may start anew."""
 
     class World:
-        arm, human = FakeArm().start(), Human().start()
+        arm, human = FakeArm().start(), Human(wait_until).start()
 
         def start(self, *parameters):
-            self.controller = Controller(folder, patient(), "max_lateness_s:=5.0", *parameters)
+            self.controller = Controller(wait_until, folder, patient(), "max_lateness_s:=5.0", *parameters)
 
         def reset(self):
             """All is well, nobody commands, and the arm is held at home."""
@@ -403,7 +397,7 @@ def world(folder, patient):
                 human.change("activate")
             human.insist("enable", data=False)
             arm.place(HOME_M)
-            wait(QUIET_S)
+            time.sleep(QUIET_S)
             human.insist("enable", data=True)
             human.insist("reset_e_stop")
             human.insist("recover")
@@ -427,7 +421,7 @@ def ready(world):
     return world
 
 
-def test_a_commander_is_followed_and_then_the_arm_is_held_where_it_rests(ready):
+def test_a_commander_is_followed_and_then_the_arm_is_held_where_it_rests(wait_until, ready):
     arm, human = ready.arm, ready.human
     with Commander(lead()) as commander:
         wait_until(
@@ -444,7 +438,7 @@ def test_a_commander_is_followed_and_then_the_arm_is_held_where_it_rests(ready):
     assert stamp_s(arm.told[-1]) > last_s
 
 
-def test_the_target_is_limited_on_its_way(ready):
+def test_the_target_is_limited_on_its_way(wait_until, ready):
     arm = ready.arm
     with Commander(lead(HOME_M + np.array((2.0, 0.0, 0.0)))):
         wait_until(lambda: arm.position[0] > 0.7, "the arm has come to the wall")
@@ -454,7 +448,7 @@ def test_the_target_is_limited_on_its_way(ready):
     assert np.max(steps) < 0.6 * 0.1 + 1e-6  # A tick that was held up may catch up a tenth of a second.
 
 
-def test_the_workspace_is_the_tasks(folder, world, patient):
+def test_the_workspace_is_the_tasks(wait_until, folder, world, patient):
     task = {
         "name": "small", "scene": "none", "control_rate_hz": 10, "episode_length_s": 1.0,
         "action": {"translation_m": 0.03}, "observation": [{"name": "ee_position"}],
@@ -476,14 +470,14 @@ def test_the_workspace_is_the_tasks(folder, world, patient):
         world.controller.wait()
 
 
-def test_joint_targets_and_the_gripper_are_followed(ready):
+def test_joint_targets_and_the_gripper_are_followed(wait_until, ready):
     arm, goal = ready.arm, np.array(HOME_RAD) + 0.1
     shuffled = list(reversed(range(7)))
     make = lambda stamp_ns: joint_message(goal[shuffled], stamp_ns, [JOINTS[i] for i in shuffled])  # noqa: E731
     with Commander(make, "target_joint"):
         wait_until(lambda: np.abs(arm.joints - goal).max() < 0.01, "the joints are there")
         assert list(arm.told_joints[-1].name) == JOINTS
-    wait(QUIET_S)
+    time.sleep(QUIET_S)
     with Commander(lambda stamp_ns: joint_message([0.5], stamp_ns, ["gripper_width"]), "target_gripper"):
         wait_until(lambda: arm.told_gripper, "the gripper is told")
     assert list(arm.told_gripper[-1].name) == FINGERS
@@ -492,7 +486,7 @@ def test_joint_targets_and_the_gripper_are_followed(ready):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_commander_that_dies_or_freezes_leaves_the_arm_at_rest(ready, number, record_property):
+def test_a_commander_that_dies_or_freezes_leaves_the_arm_at_rest(wait_until, ready, number, record_property):
     arm = ready.arm
     commander = subprocess.Popen([sys.executable, Path(__file__).with_name("commander_process.py")])
     try:
@@ -513,18 +507,18 @@ def test_a_commander_that_dies_or_freezes_leaves_the_arm_at_rest(ready, number, 
         commander.wait()
 
 
-def test_a_restarted_commander_takes_over(ready):
+def test_a_restarted_commander_takes_over(wait_until, ready):
     for goal in (HOME_M + np.array((0.0, 0.1, 0.0)), HOME_M):
         with Commander(lead(goal)):
             wait_until(
                 lambda goal=goal: np.linalg.norm(ready.arm.position - goal) < 0.005, "the arm is there"
             )
-        wait(QUIET_S)
+        time.sleep(QUIET_S)
     assert "fault" not in ready.human.states[-4:]
 
 
 @pytest.mark.parametrize("topic", ["target_pose", "target_joint"])
-def test_a_second_commander_stops_the_arm_until_a_human_says_so(ready, topic):
+def test_a_second_commander_stops_the_arm_until_a_human_says_so(wait_until, ready, topic):
     arm, human = ready.arm, ready.human
     make = lead() if topic == "target_pose" else lambda stamp_ns: joint_message(HOME_RAD, stamp_ns)
     with Commander(lead()):
@@ -568,7 +562,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("topic", BAD)
-def test_bad_commands_move_nothing_are_counted_and_latch_nothing(ready, topic):
+def test_bad_commands_move_nothing_are_counted_and_latch_nothing(wait_until, ready, topic):
     arm, human = ready.arm, ready.human
     with Commander(BAD[topic][0][0], topic) as commander:
         for commander.make, name in BAD[topic]:
@@ -580,7 +574,7 @@ def test_bad_commands_move_nothing_are_counted_and_latch_nothing(ready, topic):
     assert not arm.told_gripper
 
 
-def test_a_bad_command_stops_an_arm_that_moves(ready):
+def test_a_bad_command_stops_an_arm_that_moves(wait_until, ready):
     arm, human = ready.arm, ready.human
     goal = HOME_M + np.array((0.0, 0.39, 0.0))
     with Commander(lead(goal)) as commander:
@@ -626,7 +620,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_an_arm_that_cannot_be_known_is_told_nothing_until_a_human_recovers(ready, lie):
+def test_an_arm_that_cannot_be_known_is_told_nothing_until_a_human_recovers(wait_until, ready, lie):
     arm, human = ready.arm, ready.human
     topic, change, said = LIES[lie]
     with Commander(lead(HOME_M + np.array((0.0, 0.1, 0.0)))):
@@ -634,7 +628,7 @@ def test_an_arm_that_cannot_be_known_is_told_nothing_until_a_human_recovers(read
         arm.lies[topic] = change
         human.wait_state("fault")
         assert said in human.status.message
-        wait(ON_ITS_WAY_S)
+        time.sleep(ON_ITS_WAY_S)
         told, now = len(arm.told), len(arm.history)
         wait_until(lambda: len(arm.history) > now + 50, "time has passed")
         assert len(arm.told) == told
@@ -646,7 +640,7 @@ def test_an_arm_that_cannot_be_known_is_told_nothing_until_a_human_recovers(read
         human.wait_state("tracking")
 
 
-def test_joints_in_another_order_are_the_same_joints(ready):
+def test_joints_in_another_order_are_the_same_joints(wait_until, ready):
     ready.arm.joints = ready.arm._joint_target = np.array(HOME_RAD)
     ready.arm.lies["joint_states"] = shuffle
     goal = np.array(HOME_RAD) + 0.05
@@ -655,7 +649,7 @@ def test_joints_in_another_order_are_the_same_joints(ready):
     assert ready.human.state in ("tracking", "idle")
 
 
-def test_a_joint_that_is_too_fast_is_a_fault_and_the_arm_is_held(ready):
+def test_a_joint_that_is_too_fast_is_a_fault_and_the_arm_is_held(wait_until, ready):
     arm, human = ready.arm, ready.human
     arm.lies["joint_states"] = say_fast
     human.wait_state("fault")
@@ -665,7 +659,7 @@ def test_a_joint_that_is_too_fast_is_a_fault_and_the_arm_is_held(ready):
     assert arm.way_m() < 0.01
 
 
-def test_the_emergency_stop_is_latched_until_nobody_insists_and_a_human_releases_it(ready):
+def test_the_emergency_stop_is_latched_until_nobody_insists_and_a_human_releases_it(wait_until, ready):
     arm, human = ready.arm, ready.human
     with Commander(lead()):
         human.wait_state("tracking")
@@ -692,7 +686,7 @@ def test_the_emergency_stop_is_latched_until_nobody_insists_and_a_human_releases
         human.wait_state("tracking")
 
 
-def test_a_plain_publisher_that_is_gone_again_stops_the_arm_too(ready):
+def test_a_plain_publisher_that_is_gone_again_stops_the_arm_too(wait_until, ready):
     from std_msgs.msg import Bool
 
     somebody = Node("somebody").start()
@@ -705,7 +699,7 @@ def test_a_plain_publisher_that_is_gone_again_stops_the_arm_too(ready):
     ready.human.wait_state("idle")
 
 
-def test_a_restarted_controller_hears_an_emergency_stop_from_before(ready):
+def test_a_restarted_controller_hears_an_emergency_stop_from_before(wait_until, ready):
     arm, human = ready.arm, ready.human
     human.press(True)
     human.wait_state("e_stop")
@@ -723,7 +717,7 @@ def test_a_restarted_controller_hears_an_emergency_stop_from_before(ready):
         assert arm.way_m() < 0.005
 
 
-def test_stop_stops_and_who_goes_on_is_followed_again(ready):
+def test_stop_stops_and_who_goes_on_is_followed_again(wait_until, ready):
     human, open_eyes = ready.human, threading.Event()
 
     def late(ns):
@@ -741,7 +735,7 @@ def test_stop_stops_and_who_goes_on_is_followed_again(ready):
     assert human.state == "idle"
 
 
-def test_disabled_it_tells_the_arm_nothing_and_enabled_it_takes_the_arm_where_it_is(ready):
+def test_disabled_it_tells_the_arm_nothing_and_enabled_it_takes_the_arm_where_it_is(wait_until, ready):
     arm, human = ready.arm, ready.human
     with Commander(lead()):
         human.wait_state("tracking")
@@ -749,13 +743,13 @@ def test_disabled_it_tells_the_arm_nothing_and_enabled_it_takes_the_arm_where_it
         human.wait_state("disabled")
         assert human.status.level == b"\x01"
         assert "/controller/enable" in human.status.message
-        wait(ON_ITS_WAY_S)
+        time.sleep(ON_ITS_WAY_S)
         there = HOME_M + np.array((0.1, -0.1, 0.05))
         arm.place(there)
         wait_until(lambda: len(arm.history) > 100, "time has passed")
         assert not arm.told
     arm.lies["joint_states"] = lambda _: False
-    wait(STATE_AGE_S + 0.5)
+    time.sleep(STATE_AGE_S + 0.5)
     assert "/joint_states is stale" in human.call("enable", data=True).message
     arm.lies.clear()
     human.insist("enable", data=True)
@@ -764,7 +758,7 @@ def test_disabled_it_tells_the_arm_nothing_and_enabled_it_takes_the_arm_where_it
     assert human.state == "idle"
 
 
-def test_the_force_sensor_is_zeroed_at_rest(ready):
+def test_the_force_sensor_is_zeroed_at_rest(wait_until, ready):
     arm, human = ready.arm, ready.human
 
     def push(message):
@@ -777,16 +771,16 @@ def test_the_force_sensor_is_zeroed_at_rest(ready):
         assert arm.position[1] > -0.05
     human.wait_state("idle")
     human.insist("zero_ftsensor")
-    wait(QUIET_S)
+    time.sleep(QUIET_S)
     with Commander(lead(goal)):
         wait_until(lambda: np.linalg.norm(arm.position - goal) < 0.005, "the arm is there")
 
 
-def test_its_life_cycle_can_be_led_by_somebody_else(ready):
+def test_its_life_cycle_can_be_led_by_somebody_else(wait_until, ready):
     arm, human = ready.arm, ready.human
     assert human.change("deactivate")
     human.wait_state("inactive")
-    wait(ON_ITS_WAY_S)
+    time.sleep(ON_ITS_WAY_S)
     told = len(arm.told)
     for name in ("recover", "zero_ftsensor"):
         answer = human.call(name)
@@ -806,7 +800,7 @@ def test_its_life_cycle_can_be_led_by_somebody_else(ready):
     assert human.call("get_state").current_state.label == "active"
 
 
-def test_diagnostics_tell_what_the_loop_did(ready):
+def test_diagnostics_tell_what_the_loop_did(wait_until, ready):
     human = ready.human
     human.arrays.clear()
     wait_until(lambda: len(human.arrays) >= 2, "diagnostics come")
@@ -860,10 +854,10 @@ def alone(world):
 
 
 @pytest.mark.parametrize("state", WAYS)
-def test_signals_end_it_in_every_state(alone, folder, patient, state):
+def test_signals_end_it_in_every_state(wait_until, alone, folder, patient, state):
     remap, said, act = WAYS[state]
     number = signal.SIGINT if state in ("idle", "waiting") else signal.SIGTERM
-    controller = Controller(folder, patient(), "max_lateness_s:=5.0", remap=remap)
+    controller = Controller(wait_until, folder, patient(), "max_lateness_s:=5.0", remap=remap)
     try:
         controller.wait(said)
         act(alone.human)
@@ -873,8 +867,8 @@ def test_signals_end_it_in_every_state(alone, folder, patient, state):
         controller.kill()
 
 
-def test_unconfigured_it_waits_for_transitions_and_ends_by_a_signal(alone, folder, patient):
-    controller = Controller(folder, patient(), "autostart:=false")
+def test_unconfigured_it_waits_for_transitions_and_ends_by_a_signal(wait_until, alone, folder, patient):
+    controller = Controller(wait_until, folder, patient(), "autostart:=false")
     try:
         wait_until(lambda: alone.human.call("get_state").current_state.label == "unconfigured", "it is there")
         alone.human.wait_state("inactive")
@@ -883,9 +877,9 @@ def test_unconfigured_it_waits_for_transitions_and_ends_by_a_signal(alone, folde
         controller.kill()
 
 
-def test_ended_while_the_arm_moves_it_brings_it_to_rest_first(alone, folder, patient):
+def test_ended_while_the_arm_moves_it_brings_it_to_rest_first(wait_until, alone, folder, patient):
     arm = alone.arm
-    controller = Controller(folder, patient(), "max_lateness_s:=5.0")
+    controller = Controller(wait_until, folder, patient(), "max_lateness_s:=5.0")
     commander = subprocess.Popen([sys.executable, Path(__file__).with_name("commander_process.py")])
     try:
         controller.wait()
@@ -904,13 +898,13 @@ def test_ended_while_the_arm_moves_it_brings_it_to_rest_first(alone, folder, pat
         controller.kill()
 
 
-def test_a_controller_that_was_frozen_trusts_itself_no_longer(alone, folder, patient):
-    controller = Controller(folder, patient())
+def test_a_controller_that_was_frozen_trusts_itself_no_longer(wait_until, alone, folder, patient):
+    controller = Controller(wait_until, folder, patient())
     try:
         controller.wait()
         alone.human.wait_state("idle")
         controller.process.send_signal(signal.SIGSTOP)
-        wait(0.7)
+        time.sleep(0.7)
         controller.process.send_signal(signal.SIGCONT)
         alone.human.wait_state("fault")
         assert "held up for" in alone.human.status.message
@@ -920,10 +914,10 @@ def test_a_controller_that_was_frozen_trusts_itself_no_longer(alone, folder, pat
 
 @pytest.mark.parametrize("error", ["ordinary", "fatal"])
 def test_an_interface_that_fails_is_a_fault_and_a_dead_control_thread_ends_the_process(
-    alone, folder, patient, error
+    wait_until, alone, folder, patient, error
 ):
     interface = {"type": "interfaces_of_tests.Broken", "config": {"error": error}}
-    controller = Controller(folder, patient(error, interface=interface))
+    controller = Controller(wait_until, folder, patient(error, interface=interface))
     try:
         if error == "ordinary":
             controller.wait()
@@ -951,8 +945,8 @@ def test_an_interface_that_fails_is_a_fault_and_a_dead_control_thread_ends_the_p
         (["max_lateness_s:=soon"], "Parameter max_lateness_s is 'soon'"),
     ],
 )
-def test_wrong_parameters_end_it_with_a_sentence(folder, parameters, said):
-    controller = Controller(folder, *parameters, remap=["__ns:=/elsewhere"])
+def test_wrong_parameters_end_it_with_a_sentence(wait_until, folder, parameters, said):
+    controller = Controller(wait_until, folder, *parameters, remap=["__ns:=/elsewhere"])
     try:
         assert controller.process.wait(PATIENCE_S) == 2
     finally:
@@ -963,7 +957,7 @@ def test_wrong_parameters_end_it_with_a_sentence(folder, parameters, said):
     assert "Traceback" not in controller.said()
 
 
-def test_a_simulation_whose_time_stops_or_jumps_is_a_fault(alone, folder, patient):
+def test_a_simulation_whose_time_stops_or_jumps_is_a_fault(wait_until, alone, folder, patient):
     from rosgraph_msgs.msg import Clock
 
     arm, human = alone.arm, alone.human
@@ -980,7 +974,7 @@ def test_a_simulation_whose_time_stops_or_jumps_is_a_fault(alone, folder, patien
             publisher.publish(message)
 
     timer = arm.node.create_timer(0.005, tick)
-    controller = Controller(folder, patient(), "max_lateness_s:=5.0", "use_sim_time:=true")
+    controller = Controller(wait_until, folder, patient(), "max_lateness_s:=5.0", "use_sim_time:=true")
     try:
         controller.wait()
         human.wait_state("idle")

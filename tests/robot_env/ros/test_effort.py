@@ -1,7 +1,6 @@
 """Torques hold and lead an arm, and cease when nobody commands."""
 
 import math
-import time
 
 import msgspec
 import numpy as np
@@ -77,25 +76,21 @@ def test_gains_come_from_the_configuration(make, twin):
     assert_allclose(make(gains).torque(goal, start), 1.0, atol=1e-6)
 
 
-def test_torques_are_published_and_end_with_zeros(make, twin, runtime):
+def test_torques_are_published_and_end_with_zeros(make, twin, runtime, wait_until):
     from std_msgs.msg import Float64MultiArray
 
     from robot_env.ros.runtime import Inbox
 
     effort, start = make({"topic": "torques"}), twin.state(0.0)
     inbox = Inbox(runtime.node, Float64MultiArray, "torques", 10, reliable=True)
-    deadline_s = time.monotonic() + 20.0
-    while not runtime.node.count_subscribers("torques") or effort._publisher.get_subscription_count() == 0:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    wait_until(
+        lambda: runtime.node.count_subscribers("torques") and effort._publisher.get_subscription_count()
+    )
     goal = JointCommand(0.0, start.joint_position_rad + 0.1, 0.0)
     effort.send(goal, start, 0)
     effort.release()
     taken = []
-    while len(taken) < 2:
-        assert time.monotonic() < deadline_s
-        taken += [list(received.message.data) for received in inbox.take()]
-        time.sleep(0.01)
+    wait_until(lambda: taken.extend(list(got.message.data) for got in inbox.take()) or len(taken) >= 2)
     assert_allclose(taken[0], effort.torque(goal, start))
     assert taken[1] == [0.0] * 7
 

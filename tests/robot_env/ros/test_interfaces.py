@@ -1,6 +1,5 @@
 import importlib.util
 import sys
-import time
 from types import SimpleNamespace
 
 import msgspec
@@ -47,18 +46,11 @@ def stamp_of(message):
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
-def wait_until(condition, what):
-    deadline = time.monotonic() + 20.0
-    while not condition():
-        assert time.monotonic() < deadline, f"no {what} within 20 s"
-        time.sleep(0.002)
-
-
 class Ear:
     """What a plain subscriber hears on a topic."""
 
-    def __init__(self, listener, speaker, kind, topic):
-        self.messages = []
+    def __init__(self, wait_until, listener, speaker, kind, topic):
+        self.messages, self._wait_until = [], wait_until
         self._speaker, self._topic = speaker, topic
         listener.node.create_subscription(kind, topic, self.messages.append, 10)
 
@@ -66,10 +58,12 @@ class Ear:
         """The one message that `act` brings about."""
         publishers = [p for p in self._speaker.node.publishers if p.topic_name == self._topic]
         assert len(publishers) == 1, f"{len(publishers)} publishers on {self._topic}"
-        wait_until(lambda: publishers[0].get_subscription_count() == 1, f"subscriber on {self._topic}")
+        self._wait_until(
+            lambda: publishers[0].get_subscription_count() == 1, what=f"subscriber on {self._topic}"
+        )
         before = len(self.messages)
         act()
-        wait_until(lambda: len(self.messages) > before, f"message on {self._topic}")
+        self._wait_until(lambda: len(self.messages) > before, what=f"message on {self._topic}")
         assert len(self.messages) == before + 1
         return self.messages[-1]
 
@@ -93,7 +87,7 @@ def make(runtime):
 
 
 @pytest.fixture
-def listen(runtime, listener):
+def listen(runtime, listener, wait_until):
     from geometry_msgs.msg import PoseStamped, TwistStamped
     from sensor_msgs.msg import JointState
     from std_msgs.msg import Float64MultiArray
@@ -106,7 +100,7 @@ def listen(runtime, listener):
         "array": Float64MultiArray,
         "trajectory": JointTrajectory,
     }
-    return lambda kind, topic: Ear(listener, runtime, kinds[kind], topic)
+    return lambda kind, topic: Ear(wait_until, listener, runtime, kinds[kind], topic)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +211,12 @@ class TestMoveItServo:
             make(robot_with("franka", "moveit_servo.MoveItServo", joints=True))
 
     @pytest.mark.skipif(not HAS_CONTROL_MSGS, reason="needs control_msgs")
-    def test_joint_commands_become_jogs(self, make, runtime, listener):
+    def test_joint_commands_become_jogs(self, make, runtime, listener, wait_until):
         from control_msgs.msg import JointJog
 
         robot = robot_with("franka", "moveit_servo.MoveItServo", joints=True, gain_per_s=2.0)
         sender, state = make(robot), state_at(robot)
-        ear = Ear(listener, runtime, JointJog, "/servo_node/delta_joint_cmds")
+        ear = Ear(wait_until, listener, runtime, JointJog, "/servo_node/delta_joint_cmds")
         target = state.joint_position_rad + 0.01 * np.arange(7)
         message = ear.after(lambda: sender.send(JointCommand(1.0, target, 0.05), state, START_NS))
         assert tuple(message.joint_names) == robot.joint_names
