@@ -73,9 +73,8 @@ def test_one_that_lacks_what_its_kind_has_is_kept_as_another():
 
 def learner_of(said, journal, folder):
     """As much of a learner as takes in reports."""
-    server = SimpleNamespace(
-        raise_if_dead=lambda: None, poll=lambda: None, poll_reports=lambda: said, set_progress=lambda *_: None
-    )
+    nothing = dict.fromkeys(("raise_if_dead", "poll", "sync", "set_progress"), lambda *_: None)
+    server = SimpleNamespace(**nothing, poll_reports=lambda: said)
     sampler = SimpleNamespace(environment_steps=0)
     checkpoints = Checkpoints(folder / "checkpoints")
     return Learner(LearnerConfig(), SimpleNamespace(utd_ratio=1), sampler, server, checkpoints, journal)

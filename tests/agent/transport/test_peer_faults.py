@@ -91,7 +91,7 @@ def test_of_two_actors_under_one_name_the_second_is_told_and_both_are_stored(
 
 
 def test_of_two_actors_with_one_spool_one_is_told_and_nothing_is_taken_for_the_others(
-    serve, open_log, join, rows, stored, patience, tmp_path
+    serve, open_log, join, rows, stored, wait_until, tmp_path
 ):
     """A copied folder numbers other items alike: what one hands over would pass for what the other did."""
     log = open_log()
@@ -105,7 +105,7 @@ def test_of_two_actors_with_one_spool_one_is_told_and_nothing_is_taken_for_the_o
     second.send(rows(10, 10))
     assert second.flush(20.0)
     first.send(rows(10, 10))
-    patience(lambda: first.refusal is not None)
+    wait_until(lambda: first.refusal is not None)
     assert first.refusal.startswith("Another process sends this very spool")
     second.send(rows(20, 10))
     assert second.flush(20.0)
@@ -115,7 +115,7 @@ def test_of_two_actors_with_one_spool_one_is_told_and_nothing_is_taken_for_the_o
 
 
 def test_an_actor_that_is_started_again_takes_its_own_place_at_once(
-    serve, join, stranger, hello_of, patience
+    serve, join, stranger, hello_of, wait_until
 ):
     """Also before the learner knows that the one before is gone, and whatever of that one is still on its way."""
     server = serve()
@@ -133,7 +133,7 @@ def test_an_actor_that_is_started_again_takes_its_own_place_at_once(
     [peer] = server._peers.values()
     assert len(peer.displaced) < 20
     socket.send(m.encode(m.Goodbye()))
-    patience(lambda: server.actors() == [])
+    wait_until(lambda: server.actors() == [])
     late.send(m.encode(msgspec.structs.replace(hello_of("a"), process=processes[-2])))
     assert isinstance(m.decode_from_learner(late.recv_multipart())[0], m.Welcome)
 
