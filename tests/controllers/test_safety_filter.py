@@ -480,11 +480,11 @@ def test_a_blocked_arm_is_not_wound_up():
     assert "joint_error" in result.hits
 
 
-LONG = [pytest.param(40_000, seed, marks=pytest.mark.slow) for seed in range(2)]
+LONG = pytest.param(40_000, 0, marks=pytest.mark.slow)
 MILLION = [pytest.param(200_000, seed, marks=[pytest.mark.slow, pytest.mark.soak]) for seed in range(5)]
 
 
-@pytest.mark.parametrize(("count", "seed"), [(20_000, 5), *LONG, *MILLION])
+@pytest.mark.parametrize(("count", "seed"), [(20_000, 5), LONG, *MILLION])
 def test_whatever_comes_in_what_leaves_keeps_the_limits(count, seed):
     rng = np.random.default_rng(seed)
     safety = SafetyFilter(LIMITS)

@@ -9,7 +9,7 @@ import pytest
 from journeyman.cli import main
 from robot_env.episodes import list_episodes, read_episode
 
-KILLS = 50
+KILLS = 25
 KILLED = ("task=reach", "episodes=4000")
 
 

@@ -137,6 +137,7 @@ def test_an_agent_acts_by_nothing_that_did_not_pass():
     assert (agent.policy_version, agent.policy.value) == (1, 0.5)
 
 
+@pytest.mark.slow
 def test_on_a_real_twin_in_a_process_of_its_own(make_gate, verdict):
     gate = make_gate(TwinGate, "deploy_gate.episodes=2", "task.episode_length_s=0.5")
     config = gate._config

@@ -108,6 +108,7 @@ def test_the_expert_succeeds(twin_env, expert_successes, task: str, noise: float
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("noise", [0.0, 0.2])
 @pytest.mark.parametrize("task", task_names())
 def test_the_expert_succeeds_in_98_of_100(twin_env, expert_successes, task: str, noise: float) -> None:
