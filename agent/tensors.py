@@ -50,9 +50,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Take over what `optimizer_state` gave."""
+    """Take over what `optimizer_state` gave, and leave it as it is: torch would go on in these very tensors."""
     slots: dict[int, Tensors] = {}
     for name, value in state.items():
         index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
+        slots.setdefault(int(index), {})[slot] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
