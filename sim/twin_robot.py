@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from controllers.safety_filter import SafetyFilter
 from controllers.state import RobotCommand, RobotState
+from robot_env.robot import RobotUnavailableError
 from sim.clock import PacedTwinClock, TwinClock
 from sim.twin import JOINT_NAMES, MAX_GRIPPER_WIDTH_M, Twin
 
@@ -54,12 +55,20 @@ class TwinRobot:
         return state
 
     def send_command(self, command: RobotCommand) -> RobotCommand:
-        """Pass a command through the safety filter to the controller."""
-        now_s = self._clock.now_s()
+        """Pass a command through the safety filter to the controller.
+
+        Raises:
+            RobotUnavailableError: This process stood still just when it had measured nothing yet to hold at.
+        """
         state = self._state
-        if state is None or state.stamp_s != now_s:
+        if state is None or state.stamp_s != self._clock.now_s():
             state = self.observe()
-        sent, _ = self._filter.filter(command, state, now_s)
+        # Read after the measurement, which else could be of a time to come where this process is held up in between.
+        now_s = self._clock.now_s()
+        try:
+            sent, _ = self._filter.filter(command, state, now_s)
+        except RuntimeError as error:
+            raise RobotUnavailableError(str(error)) from None
         self.twin.follow(sent)
         return sent
 

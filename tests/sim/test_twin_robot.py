@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from controllers.state import PoseCommand
-from robot_env.robot import Robot
+from robot_env.robot import Robot, RobotUnavailableError
 from sim.config import RandomisationConfig, TwinConfig
 from sim.registration import load, make_env
 from sim.scene import GRIPPER_DOWN
@@ -132,3 +132,40 @@ def test_an_action_delay_is_kept() -> None:
         moved.append(abs(env.robot.observe().ee_position_m[1] - start[1]))
     assert max(moved[:5]) < 1e-4
     assert moved[11] > 1e-3
+
+
+class _Pauses:
+    """Time passes between two looks at the clock, as where a process is put aside."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+        self.time_s = 100.0
+
+    def now_s(self) -> float:
+        self.time_s += self._pause_s
+        return self.time_s
+
+    def restart(self) -> None:
+        pass
+
+
+def _first_command(robot, clock) -> PoseCommand:
+    """Of an episode: nothing was measured before."""
+    state = robot.observe()
+    robot._clock = clock
+    robot.restart(np.random.default_rng(0))
+    # Given at any time: it is the measurement that is in question.
+    return PoseCommand(clock.time_s + 0.1, state.ee_position_m, state.ee_quaternion_xyzw, 0.05)
+
+
+def test_a_process_that_is_put_aside_while_it_measures_sends_its_command(lift_cube) -> None:
+    clock = _Pauses(0.05)
+    command = _first_command(lift_cube.robot, clock)
+    assert lift_cube.robot.send_command(command) is command
+    assert not any(lift_cube.robot.limit_hits.get(name, 0) for name in ("stale_state", "stale_command"))
+
+
+def test_one_that_is_put_aside_for_long_is_no_end_of_the_actor(lift_cube) -> None:
+    command = _first_command(lift_cube.robot, _Pauses(1.0))
+    with pytest.raises(RobotUnavailableError, match="no trustworthy measurement"):
+        lift_cube.robot.send_command(command)
