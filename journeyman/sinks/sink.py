@@ -7,21 +7,25 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from agent.storage import is_storage_error
+
 Values = Mapping[str, float]
 """By name: `kind/name`, or `kind.agent/name` where there are several agents, such as `learner/updates`."""
 
 _MOST_WAITING = 1000
 _CLOSE_TIMEOUT_S = 5.0
+_AGAIN_AFTER_S = 30.0
 
 
 class Sink(Protocol):
     """Takes figures. All methods are called on one thread, which is this sink's alone: it may take its time.
 
-    Making one reads its configuration and does nothing else. What any method raises ends the sink, not the run.
+    Making one reads its configuration and does nothing else. What any method raises ends the sink, not the run; but one
+    whose disk is full or fails is opened again later.
     """
 
     def open(self) -> None:
-        """Import what is needed; open files and connections."""
+        """Import what is needed; open files and connections. What was open before, if anything was, is of no use."""
 
     def write(self, step: int, values: Values) -> None:
         """Take figures as of an environment step of the run; never empty."""
@@ -38,8 +42,8 @@ class _Point(NamedTuple):
 class Outlet:
     """Feeds one sink from a thread of its own: who writes never waits, however slow or broken the sink is.
 
-    A sink that raises is told about once, on standard error, and gets nothing any more. One that lags behind loses the
-    oldest points.
+    A sink that raises is told about once, on standard error, and gets nothing any more, unless a disk is to blame:
+    then it is tried again, with what waits. One that lags behind loses the oldest points.
 
     Args:
         name: For people.
@@ -53,7 +57,7 @@ class Outlet:
         self._tell = tell or _print
         self._changed = threading.Condition()
         self._waiting: deque[_Point] = deque(maxlen=_MOST_WAITING)
-        self._closing = False
+        self._closing = self._in_trouble = False
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
 
@@ -74,12 +78,45 @@ class Outlet:
 
     def _run(self) -> None:
         try:
-            self._sink.open()
-            while (point := self._next()) is not None:
-                self._sink.write(point.step, point.values)
-            self._sink.close()
+            while not self._feed():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, _AGAIN_AFTER_S)
         except Exception as error:
             self._tell(f"Sink {self._name} is off from here on: {_reason(error)}. The run goes on.")
+
+    def _feed(self) -> bool:
+        """Open the sink and feed it to the end. False if a disk is to blame that it did not get there."""
+        last_try = self._closing
+        try:
+            self._sink.open()
+            while (point := self._next()) is not None:
+                try:
+                    self._sink.write(point.step, point.values)
+                except OSError:
+                    self._put_back(point)
+                    raise
+                self._over()
+            self._sink.close()
+        except OSError as error:
+            if last_try or not is_storage_error(error):
+                raise
+            if not self._in_trouble:
+                self._in_trouble = True
+                self._tell(
+                    f"Sink {self._name} lacks some figures: {_reason(error)}. It is tried again; the run goes on."
+                )
+            return False
+        return True
+
+    def _over(self) -> None:
+        if self._in_trouble:
+            self._in_trouble = False
+            self._tell(f"Sink {self._name} takes figures again.")
+
+    def _put_back(self, point: _Point) -> None:
+        with self._changed:
+            if len(self._waiting) < _MOST_WAITING:  # Else the newest would go for it.
+                self._waiting.appendleft(point)
 
     def _next(self) -> _Point | None:
         """The oldest point; None at the end."""
