@@ -3,7 +3,7 @@
     python -m bench.absence [--minutes 10] [--before 4] [--seed 0] [--no-ros] [--plain] [--folder DIR]
 
 The stack of `bench/faults.py`. After some minutes the learner is killed; its actors go on alone, their memory, threads
-and open files are watched as in `bench/soak.py`, and the learner comes back. It is told how much was done meanwhile,
+and open files are watched as in `bench/soak.py`, and the learner comes back. Told is how much was done meanwhile,
 how long it took until all of it was stored, whether any of it is missing, double or out of order, and whether the
 actors grew.
 """
@@ -87,11 +87,7 @@ def conclusion(stack: Stack, layout: np.dtype[np.void], deliveries: Sequence[Del
     journal = JournalReader(stack.run / "journal.jsonl").new()
     with closing(RecordLog.open(stack.run / "replay.log", layout)) as log:
         found = count(log, stack.spools().values(), journal)
-    lines = [
-        f"- {found.transitions:,} transitions stored in all: {found.lost} lost, {found.doubled} doubled, "
-        f"{found.disordered} out of order; {found.episodes:,} episodes as long as their reports say."
-    ]
-    missed = 0
+    lines, missed = [f"- {found}"], 0
     for actor, kept, delivered_s in sorted(deliveries):
         ticks, missed_here, latest_s = deadlines(journal, actor)
         missed += missed_here
@@ -99,7 +95,7 @@ def conclusion(stack: Stack, layout: np.dtype[np.void], deliveries: Sequence[Del
             f"- {actor} made {kept:,} items meanwhile; stored {delivered_s:.1f} s after the learner's start. "
             f"{ticks:,} deadlines, {missed_here} missed by more than a period, the latest {latest_s:.3f} s late."
         )
-    return "\n".join(lines), not (found.lost or found.doubled or found.disordered or missed)
+    return "\n".join(lines), found.is_good and not missed
 
 
 def main() -> int:
@@ -119,8 +115,7 @@ def main() -> int:
         folder, is_privileged() and not options.plain, not options.no_ros, options.seed, acting=_GO_ON
     )
     try:
-        for name in stack.commands:
-            stack.start(name)
+        stack.start_all()
         recover(stack)
         record(stack, folder / "before.jsonl", options.before, _LOOK_S)
         layout = record_layout(stack)

@@ -29,6 +29,17 @@ class Count(NamedTuple):
     disordered: int
     episodes: int
 
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is missing, double or out of order."""
+        return not (self.lost or self.doubled or self.disordered)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.transitions:,} transitions stored: {self.lost} lost, {self.doubled} doubled, {self.disordered} out "
+            f"of order; {self.episodes:,} episodes as long as their reports say."
+        )
+
 
 def count(log: RecordLog, spools: Iterable[Path], journal: Sequence[dict[str, Any]]) -> Count:
     """Read a learner's log.

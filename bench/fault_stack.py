@@ -91,6 +91,11 @@ class Stack:
         """Names of the actors."""
         return [name for name in self.commands if name.startswith("actor-")]
 
+    def start_all(self) -> None:
+        """Start every process."""
+        for name in self.commands:
+            self.start(name)
+
     def start(self, name: str) -> None:
         """Start, or start again."""
         if name == "learner" and self.run.exists():  # It goes on with its run.

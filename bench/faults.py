@@ -147,17 +147,15 @@ def conclusion(stack: Stack, happened: Sequence[Happened], codes: dict[str, int]
     log.close()
     ticks, missed, latest_s = deadlines(journal, WITNESS)
     summary = evaluate(stack)
-    good = not (found.lost or found.doubled or found.disordered or missed)
     lines = [
-        f"- {len(happened)} faults. {found.transitions:,} transitions stored: {found.lost} lost, {found.doubled} "
-        f"doubled, {found.disordered} out of order; {found.episodes:,} episodes as long as their reports say.",
+        f"- {len(happened)} faults. {found}",
         f"- {WITNESS}, to whom nothing happened itself: {ticks:,} deadlines, {missed} missed by more than a period, "
         f"the latest {1000 * latest_s:.0f} ms late (a period is 100 ms).",
         f"- The policy reaches in {summary['success_rate']:.0%} of {summary['evaluation_episodes']} episodes "
         f"({summary['success_low']:.0%} to {summary['success_high']:.0%}) after {summary['updates']:,} updates.",
         f"- Exit codes at the end: {', '.join(f'{name} {code}' for name, code in codes.items())}.",
     ]
-    return "\n".join(lines), good
+    return "\n".join(lines), found.is_good and not missed
 
 
 def main() -> int:
@@ -180,8 +178,7 @@ def main() -> int:
     stack = Stack(folder.absolute(), privileged, not options.no_ros, options.seed)
     happened: list[Happened] = []
     try:
-        for name in stack.commands:
-            stack.start(name)
+        stack.start_all()
         recover(stack)
         while sum(map(stack.stored, stack.actors)) < _BEGIN_STEPS:
             time.sleep(_LOOK_S)

@@ -34,12 +34,11 @@ class JaxRLPD:
         self, state: int, actions: int, critics: int, subset: int, utd_ratio: int, hidden: int = 256
     ) -> None:
         keys = jax.random.split(jax.random.key(0), 3)
-        self._actor = _network(keys[0], 1, state, hidden, 2 * actions)
-        self._critic = _network(keys[1], critics, state + actions, hidden, 1)
-        self._target = jax.tree.map(jnp.copy, self._critic)
-        self._log_temperature = jnp.log(0.1)
-        self._optimizers = tuple(map(_ADAM.init, (self._actor, self._critic, self._log_temperature)))
-        self._key = keys[2]
+        actor = _network(keys[0], 1, state, hidden, 2 * actions)
+        critic = _network(keys[1], critics, state + actions, hidden, 1)
+        target, log_temperature = jax.tree.map(jnp.copy, critic), jnp.log(0.1)
+        optimizers = tuple(map(_ADAM.init, (actor, critic, log_temperature)))
+        self._carried = actor, critic, target, log_temperature, optimizers, keys[2]
         self._update = jax.jit(
             partial(_update, critics=critics, subset=subset, utd_ratio=utd_ratio), donate_argnums=0
         )
@@ -51,16 +50,7 @@ class JaxRLPD:
             batch: Fields of shape (utd_ratio * B, ...): `observation`, `action`, `reward`, `next_observation` and
                 `not_terminated`.
         """
-        carried = (
-            self._actor,
-            self._critic,
-            self._target,
-            self._log_temperature,
-            self._optimizers,
-            self._key,
-        )
-        carried, metrics = self._update(carried, batch)
-        self._actor, self._critic, self._target, self._log_temperature, self._optimizers, self._key = carried
+        self._carried, metrics = self._update(self._carried, batch)
         return {name: float(value) for name, value in metrics.items()}
 
 

@@ -167,8 +167,7 @@ def main() -> int:
         words = ["learner.replay_capacity=5000"]
         stack = Stack(folder, is_privileged(), not options.no_ros, options.seed, words)
         try:
-            for name in stack.commands:
-                stack.start(name)
+            stack.start_all()
             recover(stack)
             record(stack, samples, options.minutes, options.every)
             stack.end()

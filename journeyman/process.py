@@ -13,9 +13,8 @@ from typing import Any
 from robot_env.devices.terminal import TERMINAL_VARIABLE, terminal_here
 from robot_env.program import when_signalled
 
-_MOST_DESCRIPTORS = (
-    1 << 14
-)  # A connection that says nothing is closed after 5 s: over 3,000 new ones a second.
+# A connection that says nothing is closed after 5 s: over 3,000 new ones a second.
+_MOST_DESCRIPTORS = 1 << 14
 
 
 def on_stop(stop: Callable[[], None], supervised: bool) -> None:

@@ -2,23 +2,14 @@
 
 import pytest
 
-from agent.evaluation import Evaluation, wilson_interval
+from agent.evaluation import _Outcome, _summarise, wilson_interval
 from journeyman import decline
 from journeyman.config import compose
 from journeyman.report import _decline
 
 
 def evaluation(successes, episodes=50):
-    low, high = wilson_interval(successes, episodes)
-    return Evaluation(
-        episodes=episodes,
-        successes=successes,
-        success_rate=successes / episodes,
-        success_low=low,
-        success_high=high,
-        mean_return=0.0,
-        mean_length=10.0,
-    )
+    return _summarise([_Outcome(number < successes, 0.0, 10) for number in range(episodes)])
 
 
 def on_the_way(steps, successes, episodes=20):
