@@ -17,7 +17,10 @@ def summarise(journal: Sequence[Mapping[str, Any]], final: Evaluation) -> dict[s
         Its `successes`, `episodes` and `environment_steps`.
     """
     on_the_way = [entry for entry in journal if entry["kind"] == "evaluation"]
-    best = max(on_the_way, key=lambda entry: entry["success_low"], default=None)
+    # The one whose policy `agent.checkpoint` keeps: of equal ones the newest.
+    best = max(
+        reversed(on_the_way), key=lambda entry: (entry["success_rate"], entry["mean_return"]), default=None
+    )
     if best is None or best["success_low"] <= final.success_high:
         return None
     return {key: best[key] for key in ("successes", "episodes", "environment_steps")}

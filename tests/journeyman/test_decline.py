@@ -12,10 +12,11 @@ def evaluation(successes, episodes=50):
     return _summarise([_Outcome(number < successes, 0.0, 10) for number in range(episodes)])
 
 
-def on_the_way(steps, successes, episodes=20):
+def on_the_way(steps, successes, episodes=20, mean_return=0.0):
     low, _ = wilson_interval(successes, episodes)
     counts = {"successes": successes, "episodes": episodes, "environment_steps": steps}
-    return {"kind": "evaluation", "success_low": low, **counts}
+    rate = {"success_rate": successes / episodes, "success_low": low, "mean_return": mean_return}
+    return {"kind": "evaluation", **rate, **counts}
 
 
 def test_the_best_on_the_way_is_told_where_the_end_is_surely_worse():
@@ -26,6 +27,16 @@ def test_the_best_on_the_way_is_told_where_the_end_is_surely_worse():
     assert "at 2,000 steps 13 of 20 episodes succeeded" in said
     assert "journeyman evaluate run=runs/x evaluation.checkpoint=best" in said
     assert "init=runs/x init_checkpoint=best" in said
+
+
+def test_of_equal_ones_it_is_the_one_whose_checkpoint_is_kept():
+    journal = [
+        on_the_way(1000, 13),
+        on_the_way(2000, 13, mean_return=1.0),
+        on_the_way(3000, 13, mean_return=1.0),
+    ]
+    journal.append(on_the_way(4000, 13))
+    assert decline.summarise(journal, evaluation(1))["environment_steps"] == 3000
 
 
 @pytest.mark.parametrize(
