@@ -25,14 +25,16 @@ WIDTH_NAME = "gripper_width"
 _DEPTH = 10
 # A publisher is in the graph within this, on a machine that is not overloaded.
 _DISCOVERY_S = 0.5
-# Before the arm moves: who has said stop for long may be found later than who commands, and a publisher that keeps its
-# words for those who come later may repeat them only after its next heartbeat, which Fast DDS sends every 3 s.
-_LISTENING_S = 2.0
+# Before the arm moves: who has said stop for long may be found later than who commands. Fast DDS announces a process a
+# few times in its first half second, then every 3 s: whom the first words did not reach is found by the next.
+_LISTENING_S = 3.5
+# And a publisher that keeps its words for those who come later may repeat them, once it is found, only with its next
+# heartbeat, which Fast DDS sends every 3 s.
 _HEARTBEAT_S = 4.0
 # On a busy machine discovery takes longer than any constant: while nodes still turn up, so may whoever says stop. But a
 # graph in which some always come and go, command line tools in a loop, must not keep an arm from starting for good.
 _QUIET_S = 1.0
-_LONGEST_DISCOVERY_S = 10.0
+_LONGEST_DISCOVERY_S = 15.0
 
 
 class CommandTopics:
@@ -101,6 +103,7 @@ class EmergencyStopTopic:
         self._heard_true_s = -math.inf
         self._start_s = self._changed_s = time.monotonic()
         self._graph: set[Any] = set()
+        self._found_s: dict[bytes, float] = {}  # When a publisher that keeps its words was found.
         # The first hears what was said before it was there; the second those whose words nobody keeps.
         self._inboxes = [Inbox(node, Bool, "e_stop", _DEPTH, latched=latched) for latched in (True, False)]
 
@@ -111,11 +114,11 @@ class EmergencyStopTopic:
 
     def listened(self) -> bool:
         """Whether those who said something before this node was there had time to be heard."""
-        settled, listened_s = self._settled(), time.monotonic() - self._start_s
-        if listened_s < _LISTENING_S or (listened_s < _LONGEST_DISCOVERY_S and not settled):
-            return False
-        self.refresh()
-        return listened_s > _LISTENING_S + _HEARTBEAT_S or not self._silent()
+        listened_s = time.monotonic() - self._start_s
+        has_settled, is_waiting = self._settled(), self._awaits_words()
+        if listened_s >= _LONGEST_DISCOVERY_S:
+            return True
+        return listened_s >= _LISTENING_S and has_settled and not is_waiting
 
     def refresh(self) -> None:
         """Take in what has come."""
@@ -146,13 +149,16 @@ class EmergencyStopTopic:
         found = self._endpoints()
         return {bytes(endpoint.endpoint_gid) for endpoint in found} | ({b""} if found else set())
 
-    def _silent(self) -> bool:
-        """Whether a publisher that keeps its words was not heard yet. It may never have said anything."""
-        kept = DurabilityPolicy.TRANSIENT_LOCAL
+    def _awaits_words(self) -> bool:
+        """Whether a publisher that keeps its words may yet be heard. It may never have said anything."""
+        now_s, kept = time.monotonic(), DurabilityPolicy.TRANSIENT_LOCAL
         keeping = {bytes(e.endpoint_gid) for e in self._endpoints() if e.qos_profile.durability == kept}
-        return (
-            not keeping <= self._stop.heard if tells_publishers() else bool(keeping and not self._stop.heard)
-        )
+        self._found_s = {publisher: self._found_s.get(publisher, now_s) for publisher in keeping}
+        self.refresh()
+        heard = self._stop.heard
+        if not tells_publishers() and heard:  # Whoever it was.
+            return False
+        return any(now_s - self._found_s[publisher] < _HEARTBEAT_S for publisher in keeping - heard)
 
     def _settled(self) -> bool:
         """Whether nothing new has turned up for a while."""
