@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from journeyman.comparison import THRESHOLDS, Comparison, GroupResult, OverTasks
 from journeyman.statistics import FEWEST_SEEDS, Estimate
@@ -45,7 +42,6 @@ def write_plots(comparison: Comparison, folder: Path) -> list[str]:
         figures["probability_of_improvement.png"] = _improvements(over, looks)
     for name, figure in figures.items():
         figure.savefig(folder / name, bbox_inches="tight")
-        plt.close(figure)
     return list(figures)
 
 
@@ -64,7 +60,8 @@ def _sample_efficiency(groups: Sequence[GroupResult], looks: dict[str, _Look]) -
     columns = min(_MOST_COLUMNS, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     size = (columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1])
-    figure, panels = plt.subplots(rows, columns, figsize=size, dpi=_DPI, squeeze=False, layout="constrained")
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
     for axes, task in zip(panels.flat, tasks, strict=False):
         for one in (one for one in groups if one.task == task):
             _curve(axes, one, looks[one.algorithm])
@@ -98,7 +95,8 @@ def _without_bands(groups: Sequence[GroupResult]) -> str:
 
 def _performance_profile(over: OverTasks, looks: dict[str, _Look]) -> Any:
     """Share of runs with more success than a threshold."""
-    figure, axes = plt.subplots(figsize=_PANEL_INCHES, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=_PANEL_INCHES, dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
     for label, profile in over.profiles.items():
         _band(axes, list(100 * THRESHOLDS), profile, looks[label], steps=True)
     few = [label for label, profile in over.profiles.items() if profile[0].low is None]
@@ -114,7 +112,8 @@ def _improvements(over: OverTasks, looks: dict[str, _Look]) -> Any:
     """A line for each pair, whose ends are named on both sides."""
     pairs = over.improvements
     size = (_PANEL_INCHES[0] + 1.5, 1.1 + 0.42 * len(pairs))
-    figure, axes = plt.subplots(figsize=size, dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
     rows = range(len(pairs))
     for row, pair in zip(rows, pairs, strict=True):
         low, high = _ends(pair.probability)

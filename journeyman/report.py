@@ -7,10 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
-import matplotlib.pyplot as plt
 import msgspec
 import numpy as np
 
@@ -218,7 +214,10 @@ def _plot(
     path: Path,
 ) -> None:
     """Evaluations with their 95 % intervals over environment steps; training success and baseline as thin lines."""
-    figure, axes = plt.subplots(figsize=(8, 5), dpi=130)
+    from matplotlib.figure import Figure  # Late: without it `journeyman train` starts a second earlier.
+
+    figure = Figure(figsize=(8, 5), dpi=130)
+    axes: Any = figure.subplots()
     episodes = [e for e in journal if e["kind"] == "episode"]
     if len(episodes) >= _WINDOW:
         _plot_training(axes, episodes)
@@ -251,7 +250,6 @@ def _plot(
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _plot_evaluations(

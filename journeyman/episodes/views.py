@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agent.config import InputError
@@ -87,7 +84,8 @@ def plot(episode: Episode, path: Path, title: str) -> None:
     values = state_in_units(episode)
     rows = 2 + len(groups)
     size = (_WIDTH_IN, 0.8 + _ROW_HEIGHT_IN * rows)
-    figure, axes = plt.subplots(rows, 1, sharex=True, figsize=size, dpi=110, squeeze=False)
+    figure = Figure(figsize=size, dpi=110)
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
     column = axes[:, 0]
     elapsed_s = episode.elapsed_s
     for name, entry in zip(action_names(episode.metadata), episode.actions.T, strict=True):
@@ -109,7 +107,6 @@ def plot(episode: Episode, path: Path, title: str) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _finish(axes: Any, episode: Episode) -> None:

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: a robot's computer has no screen.
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reward_models.success_classifier.frames import Frames
@@ -24,7 +21,8 @@ def plot(
     frames: Frames, probability: NDArray[np.float64], measured: Measurement, title: str, path: Path
 ) -> None:
     """Precision and recall over the threshold, ROC, reliability, and both classes' probabilities, as one PNG."""
-    figure, ((over, curve), (trust, spread)) = plt.subplots(2, 2, figsize=(9, 7.5), dpi=120)
+    figure = Figure(figsize=(9, 7.5), dpi=120)
+    (over, curve), (trust, spread) = figure.subplots(2, 2)
     success = frames.success
     _plot_precision_recall(over, probability, success, measured.threshold)
     false, true = roc(probability, success)
@@ -51,7 +49,6 @@ def plot(
     figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     figure.tight_layout()
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _plot_precision_recall(
