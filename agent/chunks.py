@@ -6,17 +6,14 @@ policy around its own plays out what that decides.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agent.algorithm import Policy
 from agent.transition import Observation, TransitionSpec
-
-if TYPE_CHECKING:  # There chunked policies are made.
-    from agent.algorithm import Policy
 
 
 def chunk_spec(spec: TransitionSpec, chunk: int) -> TransitionSpec:
@@ -37,7 +34,7 @@ class ChunkedPolicy:
         spec: Layout of the actions that are given out.
     """
 
-    def __init__(self, policy: "Policy", spec: TransitionSpec) -> None:
+    def __init__(self, policy: Policy, spec: TransitionSpec) -> None:
         self._policy = policy
         self._shape = spec.action_space.shape
         self._plan: list[NDArray[np.float32]] = []

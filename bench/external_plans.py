@@ -5,7 +5,7 @@ import json
 
 import msgspec
 
-from agent.algorithm import AlgorithmConfig, load_algorithm
+from agent.algorithm_config import AlgorithmConfig, load_algorithm
 from agent.config import Config, InputError
 from bench.external_suites import Suite
 from journeyman.config import compose

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import torch
 
-from agent.algorithm import load_algorithm
+from agent.algorithm_config import load_algorithm
 from agent.config import Config, InputError
 from agent.storage import write_atomically
 from agent.transition import TransitionSpec

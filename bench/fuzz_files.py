@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from agent.algorithm import AlgorithmConfig, make_algorithm
+from agent.algorithm_config import AlgorithmConfig, make_algorithm
 from agent.checkpoint import Checkpoints, load_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations

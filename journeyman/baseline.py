@@ -6,7 +6,7 @@ import msgspec
 import torch
 
 from agent.actor import EVALUATION_SEED
-from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate
 from agent.replay import MixedSampler, ReplayBuffer

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from agent.algorithm import load_algorithm, make_policy
+from agent.algorithm_config import load_algorithm, make_policy
 from agent.config import InputError
 from agent.transition import TransitionSpec, differing_layout
 from journeyman.config import RunConfig

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from agent.actor import ActorConfig
-from agent.algorithm import AlgorithmConfig
+from agent.algorithm_config import AlgorithmConfig
 from agent.checkpoint import Which
 from agent.config import Config, InputError
 from agent.learner_config import LearnerConfig

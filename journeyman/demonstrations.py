@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agent.algorithm import needs_rewards
+from agent.algorithm_config import needs_rewards
 from agent.config import InputError
 from agent.transition import Provenance, Records, TransitionSpec
 from journeyman.config import RunConfig

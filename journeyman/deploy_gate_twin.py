@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 
 from agent.actor import EVALUATION_SEED
-from agent.algorithm import make_policy
+from agent.algorithm_config import make_policy
 from agent.evaluation import evaluate
 from agent.fitness import UnfitActionError
 from agent.weights import decode_weights

@@ -11,7 +11,8 @@ import msgspec
 import torch
 
 from agent.actor import EVALUATION_SEED
-from agent.algorithm import Policy, make_policy
+from agent.algorithm import Policy
+from agent.algorithm_config import make_policy
 from agent.checkpoint import load_policy
 from agent.config import InputError
 from agent.evaluation import Evaluation, evaluate_agents

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from agent.algorithm import make_algorithm
+from agent.algorithm_config import make_algorithm
 from agent.config import InputError
 from agent.learner import begin_from
 from agent.transition import TransitionSpec

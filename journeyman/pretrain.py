@@ -2,7 +2,7 @@
 
 import argparse
 
-from agent.algorithm import load_algorithm
+from agent.algorithm_config import load_algorithm
 from agent.config import InputError
 from journeyman import train
 from journeyman.config import compose

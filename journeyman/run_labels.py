@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agent.algorithm import load_algorithm
+from agent.algorithm_config import load_algorithm
 from journeyman.config import RunConfig
 from journeyman.initialisation import as_given, origin
 

@@ -1,6 +1,6 @@
 """How a run's learner draws what it learns from, where that is not uniformly and as stored: see docs/sampling.md."""
 
-from agent.algorithm import load_algorithm
+from agent.algorithm_config import load_algorithm
 from agent.config import InputError
 from agent.hindsight import GoalPart, Goals
 from agent.sampling import WAYS

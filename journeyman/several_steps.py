@@ -1,6 +1,6 @@
 """Goals in hindsight, returns of n steps, chunks of actions: which reader a run wants, and where it makes no sense."""
 
-from agent.algorithm import load_algorithm
+from agent.algorithm_config import load_algorithm
 from agent.config import InputError
 from agent.hindsight import Goals, HindsightReader
 from agent.reading import Reader, read_steps

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from agent.actor import Actor, Agent, episode_seed
-from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner, make_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, NeedsReturns, RewardLearner
+from agent.algorithm_config import make_algorithm, make_policy
 from agent.config import InputError
 from agent.demonstrations import Demonstrations
 from agent.frames import Convert

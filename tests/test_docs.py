@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.transition import TransitionSpec
 from controllers.ik import InverseKinematics
 from controllers.kinematics import Kinematics

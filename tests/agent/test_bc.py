@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, KeepsFeatures, LearnsOffline, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures, LearnsOffline
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.bc import BC, BCConfig
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, Plans, make_algorithm, make_policy, replan
+from agent.algorithm import Plans, replan
+from agent.algorithm_config import AlgorithmConfig, make_algorithm, make_policy
 from agent.chunks import ChunkedPolicy, chunk_spec
 from agent.evaluation import evaluate
 from agent.replay import MixedSampler, ReplayBuffer

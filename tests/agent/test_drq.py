@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agent.algorithm import AlgorithmConfig, KeepsFeatures, load_algorithm, make_policy
+from agent.algorithm import KeepsFeatures
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.backbones import ResNet10Backbone
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig

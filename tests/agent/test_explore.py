@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, BeginsFrom, needs_rewards
+from agent.algorithm import BeginsFrom
+from agent.algorithm_config import AlgorithmConfig, needs_rewards
 from agent.config import InputError
 from agent.explore import ExPLORe, ExPLOReConfig
 from agent.novelty import Novelty

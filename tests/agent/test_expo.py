@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, BeginsFrom, LearnsOffline, load_algorithm, make_policy
+from agent.algorithm import BeginsFrom, LearnsOffline
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.bc import BC, BCConfig
 from agent.config import InputError
 from agent.expo import EXPO, EXPOConfig, EXPOPolicy, best_of

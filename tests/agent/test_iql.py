@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, LearnsOffline, load_algorithm, make_policy
+from agent.algorithm import LearnsOffline
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.bc import BC, BCConfig
 from agent.config import InputError
 from agent.iql import IQL, IQLActor, IQLConfig, advantage_weights, expectile_loss, worth

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, load_algorithm, make_policy
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
 from agent.drq import DrQ, DrQConfig
 from agent.encoders import EncoderConfig

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.algorithm import AlgorithmConfig, make_algorithm, make_policy
+from agent.algorithm_config import AlgorithmConfig, make_algorithm, make_policy
 from agent.demonstrations import Demonstrations
 from agent.evaluation import evaluate
 from agent.reading import read_steps

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent.algorithm import AlgorithmConfig, LearnsOffline, load_algorithm, make_policy
+from agent.algorithm import LearnsOffline
+from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
 from agent.td3_bc import TD3BC, TD3BCConfig, policy_loss, smoothed
 from agent.transition import TransitionSpec

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from agent.algorithm import make_algorithm
+from agent.algorithm_config import make_algorithm
 from agent.config import InputError
 from agent.evaluation import Evaluation
 from agent.fitness import Agent

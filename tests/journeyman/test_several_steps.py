@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import journeyman.conf
-from agent.algorithm import Plans, load_algorithm, make_policy
+from agent.algorithm import Plans
+from agent.algorithm_config import load_algorithm, make_policy
 from agent.config import InputError
 from agent.reading import read_steps
 from agent.record_log import RecordLog
