@@ -21,7 +21,7 @@ TASK = load("reach")
 LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
 REST_WITHIN_S = 0.3  # 0.08 to 0.23 s, printed by every test.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0  # Four processes that start together on a busy machine have taken more than 60 s.
 Wait = Callable[[Callable[[], Any], str], Any]
 OVERRIDES = [
     "task=reach", "robot=ros2", "demonstrations.episodes=0", "learner.start_steps=1000000", "learner.device=cpu",
