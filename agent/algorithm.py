@@ -1,5 +1,6 @@
 """The contracts of learning: what a learner asks of an algorithm and an actor of a policy."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -209,8 +210,10 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
     try:
         return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(algorithm.Config.__struct_fields__))
-        raise InputError(f"algorithm.config: {error}; {choice.algorithm} knows {known}.") from None
+        said, known = str(error).replace(" - at `$.", " at `"), ""
+        if re.fullmatch(r"Object contains unknown field `\w+`", said):
+            known = f"; {choice.algorithm} knows {', '.join(sorted(algorithm.Config.__struct_fields__))}"
+        raise InputError(f"algorithm.config: {said}{known}.") from None
 
 
 def needs_rewards(choice: AlgorithmConfig) -> bool:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import hydra
 import msgspec
@@ -22,6 +22,7 @@ from agent.config import Config, InputError
 from agent.learner_config import LearnerConfig
 from agent.storage import write_atomically
 from agent.transport.limits import Limits
+from controllers.config import choices, explain
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
@@ -392,6 +393,8 @@ def _normalised(override: str) -> str:
         raise InputError(
             f"{override!r} cannot be read ({_one_line(error)}); write it as key=value."
         ) from None
+    if not key:
+        raise InputError(f"{override!r} has no key; write it as key=value.")
     plain = override[0] not in "+~" and key not in (*_GROUPS, *_SEVERAL) and not key.startswith("hydra.")
     return f"++{override}" if plain else override
 
@@ -413,29 +416,18 @@ def _freeze(plain: Any, where: str = "") -> RunConfig:
     try:
         return msgspec.convert(plain, RunConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}{_explain(str(error))}") from None
+        raise InputError(f"{where}{_explain(error)}") from None
 
 
-def _explain(message: str) -> str:
-    """Turn msgspec's message into a sentence that names the choices."""
-    unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
+def _explain(error: msgspec.ValidationError) -> str:
+    """Turn what msgspec says into a sentence that names the choices."""
+    unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", str(error))
     if not unknown:
-        return message.replace(" - at `$.", " at `") + "."
+        return explain(error, RunConfig)
     name, path = unknown.group(1), unknown.group(2) or ""
-    fields = sorted(_struct_at(path).__struct_fields__)
+    fields = choices(error, RunConfig)
     key = f"{path}.{name}".lstrip(".")
     return f"There is no key {key!r}; choose from {', '.join(fields)}.{_hint(name, fields)}"
-
-
-def _struct_at(path: str) -> Any:
-    """The Config class found by walking a path such as `task.action` or `task.observation[0]`."""
-    found: Any = RunConfig
-    for name in filter(None, re.sub(r"\[.*?\]", "", path).split(".")):
-        found = {f.name: f.type for f in msgspec.structs.fields(found)}[name]
-        for inner in get_args(found):
-            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-                found = inner
-    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from controllers.limits import SafetyLimits
 from controllers.loading import load_attribute
 from robot_env.contracts import Camera
@@ -54,7 +54,8 @@ def _scene_config(task: Task, scene_class: type[TwinScene]) -> Config:
     try:
         return msgspec.convert(task.scene_config, scene_class.config_type)
     except msgspec.ValidationError as error:
-        raise InputError(f"scene_config of task {task.name!r} does not fit {task.scene}: {error}.") from None
+        why = explain(error, scene_class.config_type)
+        raise InputError(f"scene_config of task {task.name!r} does not fit {task.scene}: {why}") from None
 
 
 def _safety_limits(task: Task, limits: SafetyLimits) -> SafetyLimits:
