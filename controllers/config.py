@@ -1,8 +1,9 @@
 """How configuration and bad input look everywhere below `journeyman`."""
 
 import difflib
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Literal, dataclass_transform, get_args, get_origin
 
@@ -68,6 +69,23 @@ def explain(error: msgspec.ValidationError, kind: Any) -> str:
     ]  # What is missing is no slip.
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{said}; {'known are' if refused['key'] else 'choose from'} {', '.join(names)}.{hint}"
+
+
+def not_finite(plain: Any, path: str = "") -> str:
+    """Where in plain data a number is NaN or infinite, such as `gripper.scale` or `kinematics.dh[0][2]`; or "".
+
+    Args:
+        plain: What was read from YAML.
+        path: Of `plain` itself.
+    """
+    if isinstance(plain, float):
+        return "" if math.isfinite(plain) else path
+    parts: Iterator[tuple[str, Any]] = iter(())
+    if isinstance(plain, Mapping):
+        parts = ((f"{path}.{key}".lstrip("."), value) for key, value in plain.items())
+    elif isinstance(plain, list | tuple):
+        parts = ((f"{path}[{index}]", value) for index, value in enumerate(plain))
+    return next(filter(None, (not_finite(value, name) for name, value in parts)), "")
 
 
 def _leaves_at(kind: Any, path: str) -> Iterator[Any]:

@@ -1,12 +1,15 @@
 """What is refused says what would have been right."""
 
+import re
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from controllers.config import Config, choices, explain
+from controllers.config import Config, choices, explain, not_finite
 
 
 class Colour(StrEnum):
@@ -89,3 +92,27 @@ def test_a_key_at_the_top_is_refused_with_those_of_the_top():
     assert said == (
         "Object contains unknown field `prt`; known are absent, named, part, several. Did you mean 'part'?"
     )
+
+
+PLAIN = st.recursive(
+    st.none() | st.text("ab", max_size=3) | st.integers() | st.floats(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", min_size=1), inner, max_size=3),
+)
+
+
+@given(PLAIN)
+def test_a_number_that_is_not_finite_is_found_wherever_it_is(plain):
+    text = repr(plain).replace("'", "")
+    assert bool(not_finite(plain, "x")) == bool(re.search(r"\b(nan|inf)\b", text)), text
+
+
+@pytest.mark.parametrize(
+    ("plain", "where"),
+    [
+        ({"gripper": {"scale": float("nan")}}, "gripper.scale"),
+        ({"dh": [[0.0, 1], [2.0, float("-inf")]]}, "dh[1][1]"),
+        ({"name": "nan", "n": 3}, ""),
+    ],
+)
+def test_the_place_of_a_number_that_is_not_finite_is_told(plain, where):
+    assert not_finite(plain) == where
