@@ -361,6 +361,13 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         InputError: The file is missing or belongs to another version, or an override does not fit.
     """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in (*_GROUPS, *_SEVERAL) and not value.startswith("{"):
+            raise InputError(
+                f"{override!r} chooses anew what a run that is there has already: change single keys, as "
+                f"{key}.KEY=VALUE, or begin a new run."
+            )
     try:
         stored = OmegaConf.create(path.read_text())
         merged = OmegaConf.merge(stored, OmegaConf.from_dotlist(list(overrides)))
@@ -387,6 +394,8 @@ def _implied(overrides: Sequence[str]) -> list[str]:
 
 def _normalised(override: str) -> str:
     """Let any key but a group's through Hydra, to the one place that knows all keys, `_freeze`."""
+    if "=" not in override and not override.startswith("~"):
+        raise InputError(f"{override!r} cannot be read; write it as key=value, such as task=reach.")
     try:
         key = OverridesParser.create().parse_override(override).key_or_group
     except HydraException as error:

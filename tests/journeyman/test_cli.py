@@ -36,6 +36,7 @@ def _elsewhere(tmp_path, monkeypatch):
         (["train", "task.scene_config.cube_colour=red"], ["cube_colour"]),
         (["train", "task.observation=[{name: cube_smell}]"], ["cube_smell", "cube_position"]),
         (["train", "task.scene=sim.tasks.nothing.Nothing"], ["sim.tasks.nothing.Nothing"]),
+        (["train", "reach"], ["'reach' cannot be read; write it as key=value, such as task=reach"]),
         (["train", "=3"], ["'=3'", "key=value"]),
         (
             ["train", "robot.config.realtme=true"],
