@@ -31,6 +31,11 @@ DEMONSTRATION_SEED = 2_000_000
 MIXED_SEED = 3_000_000
 _MAX_ATTEMPTS_PER_EPISODE = 5
 _LINGER_STEPS = 5
+# Else who calls with another device wonders why it does not begin.
+_NOTHING_NEW = (
+    ": nothing was recorded, as they were there before. episodes=N asks for more in all, folder=DIR puts others "
+    "elsewhere."
+)
 # Short for what everybody changes.
 _ALIASES = {"episodes": "demonstrations.episodes", "folder": "demonstrations.folder"}
 
@@ -45,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
     kind = "mixed" if options.mixed else "demos"
     folder = Path(config.demonstrations.folder or f"{kind}/{config.task.name}")
     episodes = config.demonstrations.episodes
+    full = not any(missing_numbers(folder / name, episodes) for name in config.practice.agents)
     if options.mixed:
         record_mixed(config, folder, episodes)
     elif config.device.factory is None:
@@ -57,7 +63,9 @@ def run(options: argparse.Namespace) -> int:
         _record(config, folder, episodes, _recipe(config, config.device.name, chosen.keep_failures))
     for name in config.practice.agents:
         count = len(list_episodes(folder / name))
-        print(f"{count} {'episode' if count == 1 else 'episodes'} in {folder / name}")
+        print(
+            f"{count} {'episode' if count == 1 else 'episodes'} in {folder / name}{_NOTHING_NEW if full else ''}"
+        )
     return 0
 
 
