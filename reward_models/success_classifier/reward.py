@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError
 from reward_models.success_classifier.classifier import SuccessClassifier, load_classifier
 from reward_models.votes import Votes
 from robot_env.contracts import Observation, Reward
@@ -152,8 +152,10 @@ def make_classifier_reward(env: RobotEnv, config: Mapping[str, Any]) -> SuccessC
     try:
         chosen = msgspec.convert(dict(config), ClassifierRewardConfig, strict=False)
     except msgspec.ValidationError as error:
-        why = explain(error, ClassifierRewardConfig)
-        raise InputError(f"reward.config does not fit the classifier: {why}") from None
+        raise InputError(
+            f"reward.config does not fit the classifier: {error}; its keys are "
+            f"{', '.join(ClassifierRewardConfig.__struct_fields__)}."
+        ) from None
     classifier = load_classifier(Path(chosen.model))
     shapes = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
     classifier.card.preprocessing.check_source(shapes, env.state_names, f"task {env.task.name!r}")
