@@ -1,5 +1,6 @@
 import itertools
 from math import pi
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,9 +13,11 @@ from controllers.ik import InverseKinematics
 from controllers.kinematics import Kinematics
 from controllers.loading import load_attribute
 from controllers.rotations import error, rotate
-from robot_env.ros.description import ROBOTS, load_description, robot_names
+from robot_env.ros.description import ROBOTS, limits_for, load_description, robot_names
+from robot_env.task import load_task
 
 GRIPPER_DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+TASKS = Path(__file__).parents[3] / "sim/conf/task"
 REAL = ("franka", "so101", "ur5e", "xarm7")
 
 # The chain of Simulation/SO101/so101_new_calib.urdf of TheRobotStudio/SO-ARM100: origins of its joints, without shapes.
@@ -47,6 +50,13 @@ def test_every_home_lies_within_the_limits_and_in_the_workspace(name):
     assert (position > limits.workspace_min_m).all()
     assert (position < limits.workspace_max_m).all()
     assert_allclose(rotate(quaternion, np.array([0.0, 0.0, 1.0])), [0.0, 0.0, -1.0], atol=0.01)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_rehearsed_on_the_twin_fits_into_the_workspace_of_the_arm_that_the_pages_name(task):
+    """`journeyman controller robot.config.arm=franka` is what README and docs say; it has the workspace of the task."""
+    limits = limits_for(load_description("franka"), load_task(task))
+    assert limits.workspace_max_m == load_task(task).workspace.max_m
 
 
 @pytest.mark.parametrize("name", REAL)
