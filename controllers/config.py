@@ -1,8 +1,18 @@
 """How configuration and bad input look everywhere below `journeyman`."""
 
-from typing import dataclass_transform
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any, Literal, dataclass_transform, get_args, get_origin
 
 import msgspec
+
+_REFUSED = re.compile(
+    r"(?:Object (?:contains unknown|missing required) field `(?P<key>.+?)`|Invalid enum value '?(?P<value>.*?)'?)"
+    r"(?: - at `\$\.?(?P<path>.*)`)?$"
+)
 
 
 class InputError(ValueError):
@@ -19,3 +29,79 @@ class InputError(ValueError):
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Frozen, typed configuration: read from YAML by `msgspec.convert`, unknown keys refused."""
+
+
+def choices(error: msgspec.ValidationError, kind: Any) -> tuple[str, ...]:
+    """What would have been right where a key is unknown or missing, or a value is none of the few that there are.
+
+    Args:
+        error: Of `msgspec.convert`.
+        kind: What was to be made.
+
+    Returns:
+        The keys, or the values; none if something else is wrong.
+    """
+    refused = _REFUSED.match(str(error))
+    if not refused:
+        return ()
+    leaves = list(_leaves_at(kind, refused["path"] or ""))
+    if refused["key"]:
+        return tuple(sorted({name for leaf in leaves for name in getattr(leaf, "__struct_fields__", ())}))
+    values = [value for leaf in leaves if get_origin(leaf) is Literal for value in get_args(leaf)]
+    members = [e.value for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, Enum) for e in leaf]
+    return tuple(str(value) for value in (*values, *members))
+
+
+def explain(error: msgspec.ValidationError, kind: Any) -> str:
+    """What is wrong, in one sentence; with what would have been right, if that can be listed.
+
+    Args:
+        error: Of `msgspec.convert`.
+        kind: What was to be made.
+    """
+    said = " ".join(str(error).split()).replace(" - at `$.", " at `").rstrip(".")
+    refused, names = _REFUSED.match(str(error)), choices(error, kind)
+    if not refused or not names:
+        return f"{said}."
+    word = refused["key"] or refused["value"]
+    near = [
+        name for name in difflib.get_close_matches(word, names, 1) if name != word
+    ]  # What is missing is no slip.
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{said}; {'known are' if refused['key'] else 'choose from'} {', '.join(names)}.{hint}"
+
+
+def not_finite(plain: Any, path: str = "") -> str:
+    """Where in plain data a number is NaN or infinite, such as `gripper.scale` or `kinematics.dh[0][2]`; or "".
+
+    Args:
+        plain: What was read from YAML.
+        path: Of `plain` itself.
+    """
+    if isinstance(plain, float):
+        return "" if math.isfinite(plain) else path
+    parts: Iterator[tuple[str, Any]] = iter(())
+    if isinstance(plain, Mapping):
+        parts = ((f"{path}.{key}".lstrip("."), value) for key, value in plain.items())
+    elif isinstance(plain, list | tuple):
+        parts = ((f"{path}[{index}]", value) for index, value in enumerate(plain))
+    return next(filter(None, (not_finite(value, name) for name, value in parts)), "")
+
+
+def _leaves_at(kind: Any, path: str) -> Iterator[Any]:
+    """The types, unions and containers taken apart, that stand at a path such as `action.x` or `cameras[...].width`."""
+    name, _, rest = re.sub(r"\[.*?\]", "", path).lstrip(".").partition(".")
+    for leaf in _leaves(kind):
+        if not name:
+            yield leaf
+        elif isinstance(leaf, type) and issubclass(leaf, msgspec.Struct):
+            inner = {field.name: field.type for field in msgspec.structs.fields(leaf)}
+            yield from _leaves_at(inner[name], rest) if name in inner else ()
+
+
+def _leaves(kind: Any) -> Iterator[Any]:
+    if get_origin(kind) is not None and get_origin(kind) is not Literal:
+        for part in get_args(kind):
+            yield from _leaves(part)
+    else:
+        yield kind

@@ -9,6 +9,7 @@ import torch
 from agent.algorithm_config import load_algorithm, make_policy
 from agent.config import InputError
 from agent.transition import TransitionSpec, differing_layout
+from agent.transport.curve import check_exposure, load_secret
 from journeyman.config import RunConfig
 from journeyman.curriculum import check_curriculum
 from journeyman.demonstrations import demonstration_folder, read_demonstrations, remarks
@@ -25,6 +26,7 @@ from journeyman.wiring import (
     make_spec,
     make_teleoperator,
     replay_capacities,
+    server_keys,
 )
 
 
@@ -40,6 +42,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     """
     make_device(config.learner.device)
     make_sinks(config, Path(), "learner")
+    _check_address(config)
     check_sampling(config)
     _check_demonstrations(config)
     env = make_env(config)
@@ -64,6 +67,19 @@ def check(config: RunConfig, begins: bool = True) -> None:
             for remark in remarks(folder, config, read_demonstrations(folder, config, env, spec)):
                 print(remark, file=sys.stderr, flush=True)
     env.close()
+
+
+def _check_address(config: RunConfig) -> None:
+    """Whether a learner may listen there: it finds out itself, but after a folder was made and demonstrations recorded.
+
+    Raises:
+        InputError: The address is none, or wants keys, or those that are named cannot be read.
+    """
+    keys = server_keys(config)
+    if keys is not None:
+        load_secret(keys.secret_file)
+    if config.transport.address != "auto":
+        check_exposure(config.transport.address, keys)
 
 
 def refuse_unknown_privileged(config: RunConfig, spec: TransitionSpec) -> None:

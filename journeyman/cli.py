@@ -1,7 +1,9 @@
 """The command line: `journeyman VERB [--option ...] [key=value ...]`."""
 
 import argparse
+import difflib
 import importlib
+import sys
 from collections.abc import Sequence
 
 from robot_env.program import run_program
@@ -29,6 +31,21 @@ _VERBS = {
     "doctor": "check this machine: graphics, GPU, memory, disk, devices, clocks, real-time permission, ROS",
 }
 
+_RUN_KEYS = (
+    "task=..., algorithm=..., robot=..., device=..., seed=...: Hydra overrides; a wrong one is answered with "
+    "those that there are. All keys and defaults: journeyman/config.py"
+)
+# What may be said to a verb, where it is not what a run is made of.
+_KEYS = {
+    "train": f"{_RUN_KEYS}. run=DIR goes on with a run, init=DIR begins with its policy",
+    "collect": "episodes=N, folder=DIR, device=..., view=..., keep_failures=..., time_limit_s=... "
+    f"(docs/teleoperation.md), and {_RUN_KEYS}",
+    "evaluate": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.checkpoint=newest or best",
+    "report": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.video_episodes=N",
+    "gate": "run=NEW against=OLD, both runs; see docs/gate.md for the others",
+    "helped": "run=DIR (runs/latest), and actor=NAME where several ask",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
@@ -39,18 +56,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="journeyman",
         description="Teach a robot arm a task by reinforcement learning.",
-        epilog="Keys are Hydra overrides, for example: journeyman train task=reach seed=1 learner.device=cpu",
+        epilog="Keys are Hydra overrides, for example: journeyman train task=reach seed=1 learner.device=cpu. "
+        "To begin with: journeyman doctor, then journeyman train task=reach, then the README. "
+        "journeyman VERB --help tells of one.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, purpose in _VERBS.items():
         sub = verbs.add_parser(verb, help=purpose, description=purpose)
         _add_arguments(sub, verb)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(_known_verb(parser, arguments))
+    if unknown:
+        parser.error(
+            f"unrecognized arguments: {' '.join(unknown)}; keys are written without dashes, as in task=reach"
+        )
     # A verb is imported late: `journeyman doctor` must be able to say that torch is broken.
     return run_program(
         f"journeyman {options.verb}",
         lambda: importlib.import_module(f"journeyman.{options.verb}").run(options),
     )
+
+
+def _known_verb(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> list[str]:
+    """The same words; ends the program with a sentence if the first is no verb."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and not words[0].startswith("-") and words[0] not in _VERBS:
+        near = difflib.get_close_matches(words[0], _VERBS, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        parser.error(f"there is no verb {words[0]!r}; choose from {', '.join(_VERBS)}.{hint}")
+    return words
 
 
 def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -70,24 +103,32 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         parser.add_argument(
             "action", choices=("fit", "check"), help="fit data=DIR out=FILE, check model=FILE data=DIR"
         )
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help="see docs/rewards.md")
+        parser.add_argument(
+            "overrides", nargs="*", default=[], metavar="key=value", help="see docs/rewards.md"
+        )
         return
     if verb == "episodes":
-        parser.add_argument("action", help="what to do; see docs/episodes.md")
-        parser.add_argument("words", nargs="*", help="paths and key=value")
+        parser.add_argument(
+            "action", help="list, inspect, play, merge, split, stats or convert; see docs/episodes.md"
+        )
+        parser.add_argument("words", nargs="*", default=[], help="paths and key=value")
         return
     if verb == "data":
         parser.add_argument(
             "action", choices=("check",), help="check PATH [task=...] [out=FILE.json]; see docs/offline.md"
         )
-        parser.add_argument("words", nargs="*", help="a path and key=value")
+        parser.add_argument("words", nargs="*", default=[], help="a path and key=value")
         return
     if verb == "keys":
         parser.add_argument(
             "action", choices=("generate", "show", "authorise", "revoke", "list"), help="what to do"
         )
         parser.add_argument(
-            "words", nargs="*", metavar="WORD", help="NAME, or NAME and KEY, and folder=DIR (default: keys)"
+            "words",
+            nargs="*",
+            default=[],
+            metavar="WORD",
+            help="NAME, or NAME and KEY, and folder=DIR (default: keys)",
         )
         return
     if verb == "compare":
@@ -114,7 +155,9 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
         )
         parser.add_argument("--no-controller", action="store_true", help="without the controller node")
         parser.add_argument("--no-cameras", action="store_true", help="without images")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help=_KEYS.get(verb, _RUN_KEYS)
+    )
     if verb in ("learner", "actor", "controller"):
         parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")
 

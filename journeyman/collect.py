@@ -1,7 +1,9 @@
 """`journeyman collect`: record demonstrations as MCAP episodes, by hand or by a script."""
 
 import argparse
+import difflib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,11 @@ DEMONSTRATION_SEED = 2_000_000
 MIXED_SEED = 3_000_000
 _MAX_ATTEMPTS_PER_EPISODE = 5
 _LINGER_STEPS = 5
+# Else who calls with another device wonders why it does not begin.
+_NOTHING_NEW = (
+    ": nothing was recorded, as they were there before. episodes=N asks for more in all, folder=DIR puts others "
+    "elsewhere."
+)
 # Short for what everybody changes.
 _ALIASES = {"episodes": "demonstrations.episodes", "folder": "demonstrations.folder"}
 
@@ -37,10 +44,13 @@ def run(options: argparse.Namespace) -> int:
     """Record until `demonstrations.folder` holds `demonstrations.episodes`; what is there counts."""
     own = [word for word in options.overrides if word.partition("=")[0] in CollectOptions.__struct_fields__]
     chosen = read_options(CollectOptions, own, "collect")
-    config = compose([_unshortened(word) for word in options.overrides if word not in own])
+    rest = [word for word in options.overrides if word not in own]
+    _refuse_slips(rest)
+    config = compose([_unshortened(word) for word in rest])
     kind = "mixed" if options.mixed else "demos"
     folder = Path(config.demonstrations.folder or f"{kind}/{config.task.name}")
     episodes = config.demonstrations.episodes
+    full = not any(missing_numbers(folder / name, episodes) for name in config.practice.agents)
     if options.mixed:
         record_mixed(config, folder, episodes)
     elif config.device.factory is None:
@@ -52,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         _record(config, folder, episodes, _recipe(config, config.device.name, chosen.keep_failures))
     for name in config.practice.agents:
-        print(f"{len(list_episodes(folder / name))} episodes in {folder / name}")
+        count = len(list_episodes(folder / name))
+        print(
+            f"{count} {'episode' if count == 1 else 'episodes'} in {folder / name}{_NOTHING_NEW if full else ''}"
+        )
     return 0
 
 
@@ -136,6 +149,20 @@ def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe) -> N
                 print(f"{path.name} is finished.", flush=True)
     finally:
         env.close()
+
+
+def _refuse_slips(words: Sequence[str]) -> None:
+    """Refuse what is no key of a run, and nearly one that only this verb has: a run's own refusal would not name it."""
+    own = (*_ALIASES, *CollectOptions.__struct_fields__)
+    runs = RunConfig.__struct_fields__
+    for key in (word.partition("=")[0] for word in words):
+        if key in own or key.lstrip("+~").partition(".")[0] in runs:
+            continue
+        near = difflib.get_close_matches(key, (*own, *runs), 1)
+        if near and near[0] in own:
+            raise InputError(
+                f"There is no key {key!r}; besides those of a run there are {', '.join(own)}. Did you mean {near[0]!r}?"
+            )
 
 
 def _unshortened(word: str) -> str:

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import hydra
 import msgspec
@@ -22,6 +22,7 @@ from agent.config import Config, InputError
 from agent.learner_config import LearnerConfig
 from agent.storage import write_atomically
 from agent.transport.limits import Limits
+from controllers.config import choices, explain
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
@@ -360,6 +361,13 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         InputError: The file is missing or belongs to another version, or an override does not fit.
     """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in (*_GROUPS, *_SEVERAL) and not value.startswith("{"):
+            raise InputError(
+                f"{override!r} chooses anew what a run that is there has already: change single keys, as "
+                f"{key}.KEY=VALUE, or begin a new run."
+            )
     try:
         stored = OmegaConf.create(path.read_text())
         merged = OmegaConf.merge(stored, OmegaConf.from_dotlist(list(overrides)))
@@ -386,12 +394,16 @@ def _implied(overrides: Sequence[str]) -> list[str]:
 
 def _normalised(override: str) -> str:
     """Let any key but a group's through Hydra, to the one place that knows all keys, `_freeze`."""
+    if "=" not in override and not override.startswith("~"):
+        raise InputError(f"{override!r} cannot be read; write it as key=value, such as task=reach.")
     try:
         key = OverridesParser.create().parse_override(override).key_or_group
     except HydraException as error:
         raise InputError(
             f"{override!r} cannot be read ({_one_line(error)}); write it as key=value."
         ) from None
+    if not key:
+        raise InputError(f"{override!r} has no key; write it as key=value.")
     plain = override[0] not in "+~" and key not in (*_GROUPS, *_SEVERAL) and not key.startswith("hydra.")
     return f"++{override}" if plain else override
 
@@ -413,29 +425,18 @@ def _freeze(plain: Any, where: str = "") -> RunConfig:
     try:
         return msgspec.convert(plain, RunConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}{_explain(str(error))}") from None
+        raise InputError(f"{where}{_explain(error)}") from None
 
 
-def _explain(message: str) -> str:
-    """Turn msgspec's message into a sentence that names the choices."""
-    unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", message)
+def _explain(error: msgspec.ValidationError) -> str:
+    """Turn what msgspec says into a sentence that names the choices."""
+    unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", str(error))
     if not unknown:
-        return message.replace(" - at `$.", " at `") + "."
+        return explain(error, RunConfig)
     name, path = unknown.group(1), unknown.group(2) or ""
-    fields = sorted(_struct_at(path).__struct_fields__)
+    fields = choices(error, RunConfig)
     key = f"{path}.{name}".lstrip(".")
     return f"There is no key {key!r}; choose from {', '.join(fields)}.{_hint(name, fields)}"
-
-
-def _struct_at(path: str) -> Any:
-    """The Config class found by walking a path such as `task.action` or `task.observation[0]`."""
-    found: Any = RunConfig
-    for name in filter(None, re.sub(r"\[.*?\]", "", path).split(".")):
-        found = {f.name: f.type for f in msgspec.structs.fields(found)}[name]
-        for inner in get_args(found):
-            if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-                found = inner
-    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ What must be text is taken as it stands: a folder may be called `2026-01-31` or 
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import msgspec
 import yaml
 
 from agent.config import InputError
+from controllers.config import explain
 
 _Options = TypeVar("_Options", bound=msgspec.Struct)
 
@@ -35,7 +37,13 @@ def read_options(kind: type[_Options], words: Sequence[str], verb: str) -> _Opti
     try:
         return msgspec.convert(plain, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"journeyman {verb}: {str(error).replace(' - at `$.', ' at `')}.") from None
+        missing = re.fullmatch(r"Object missing required field `(\w+)`", str(error))
+        if missing:
+            keys = ", ".join(sorted(kind.__struct_fields__))
+            raise InputError(
+                f"journeyman {verb} needs `{missing[1]}`: write {missing[1]}=VALUE; its keys are {keys}."
+            ) from None
+        raise InputError(explain(error, kind)) from None
 
 
 def _put(plain: dict[str, Any], key: str, text: str, kind: type[msgspec.Struct], verb: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from robot_env.contracts import RewardModel, Verifier
 from robot_env.env import RobotEnv
 from robot_env.resets.chain import Link, ResetChain
@@ -183,4 +183,4 @@ def _convert(plain: Mapping[str, Any], kind: Any, where: str) -> Any:
     try:
         return msgspec.convert(dict(plain), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where} does not fit: {error}.") from None
+        raise InputError(f"{where} does not fit: {explain(error, kind)}") from None

@@ -97,8 +97,10 @@ def _fit(words: list[str]) -> None:
             size=options.size,
             state_names=options.state,
         )
+    except InputError:
+        raise
     except ValueError as error:
-        raise InputError(f"journeyman reward fit: {error}.") from None
+        raise InputError(f"{error}.") from None
     everything = read_frames(folders, preprocessing)
     frames = sample(everything, options.max_success, options.max_failure, np.random.default_rng(options.seed))
     task = str(read_episode(Path(frames.names[0])).metadata.task.get("name", ""))

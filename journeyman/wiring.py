@@ -320,7 +320,7 @@ def _make_learner(
         config, spec, demonstrations, log, device, keep, discount, goals_in_hindsight(config, env)
     )
     caught_up = _catch_up(journal, run, log, name)
-    keys, quarantine = _server_keys(config), Quarantine(home.quarantine, spec)
+    keys, quarantine = server_keys(config), Quarantine(home.quarantine, spec)
     server = LearnerServer(
         address,
         spec,
@@ -476,7 +476,7 @@ def stored_reports(log: RecordLog) -> list[Report]:
         ) from None
 
 
-def _server_keys(config: RunConfig) -> ServerKeys | None:
+def server_keys(config: RunConfig) -> ServerKeys | None:
     """`transport.keys` of a learner: a folder with `learner.key_secret` and the actors' keys in `actors/`."""
     if config.transport.keys is None:
         return None

@@ -27,6 +27,7 @@ def generate_launch_description() -> LaunchDescription:
         "arm": ParameterValue(LaunchConfiguration("robot"), value_type=str),
         "task": ParameterValue(task_file, value_type=str),
         "device": ParameterValue(LaunchConfiguration("device"), value_type=str),
+        "frame": ParameterValue(LaunchConfiguration("frame"), value_type=str),
         "use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool),
         **{name: ParameterValue(LaunchConfiguration(name), value_type=float) for name in _NUMBERS},
     }
@@ -49,6 +50,12 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="joy",
                 choices=["joy", "spacenav", "twist"],
                 description="What the hand holds: a gamepad, a 3D mouse, or anything that publishes teleop/twist.",
+            ),
+            argument(
+                "frame",
+                default_value="base",
+                choices=["base", "end_effector"],
+                description="Axes of the velocities: the robot's base, or its tool.",
             ),
             argument(
                 "rate_hz", default_value="20.0", description="Rate of the teleoperation node's commands."

@@ -21,7 +21,7 @@ from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, make_encoder
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from reward_models.judged import STATE, judged_spec, state_entries
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
@@ -244,6 +244,5 @@ def make_adversarial_reward(
     try:
         chosen = msgspec.convert(dict(config), AdversarialConfig, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(AdversarialConfig.__struct_fields__))
-        raise InputError(f"reward.learner_config: {error}; known are {known}.") from None
+        raise InputError(f"reward.learner_config: {explain(error, AdversarialConfig)}") from None
     return AdversarialReward(chosen, spec, state_names, demonstrations, device, seed)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.transition import TransitionSpec
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from reward_models.judged import STATE
 from reward_models.payment import ProgressPayment
 from reward_models.success_classifier.calibration import seldom_exceeded
@@ -220,5 +220,4 @@ def read_config(config: Mapping[str, Any], kind: type[_Config]) -> _Config:
     try:
         return msgspec.convert(dict(config), kind, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(kind.__struct_fields__))
-        raise InputError(f"reward.config: {error}; known are {known}.") from None
+        raise InputError(f"reward.config: {explain(error, kind)}") from None

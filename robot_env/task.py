@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 
 # Turning by this about all three axes at once stays below half a revolution. From there on the same target
 # could be meant by another action, and the executed one could no longer be told.
@@ -191,5 +191,7 @@ def load_task(path: Path) -> Task:
         return msgspec.convert(yaml.safe_load(path.read_text()), Task, strict=False)
     except OSError as error:
         raise InputError(f"Task file {path} cannot be read: {error.strerror}; check the path.") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is not a task: {explain(error, Task)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a task: {' '.join(str(error).split())}.") from None

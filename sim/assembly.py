@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain, not_finite
 from controllers.limits import SafetyLimits
 from controllers.loading import load_attribute
 from robot_env.contracts import Camera
@@ -51,10 +51,13 @@ def _scene_class(task: Task) -> type[TwinScene]:
 
 
 def _scene_config(task: Task, scene_class: type[TwinScene]) -> Config:
+    if where := not_finite(task.scene_config):
+        raise InputError(f"scene_config of task {task.name!r}: {where} must be a finite number.")
     try:
         return msgspec.convert(task.scene_config, scene_class.config_type)
     except msgspec.ValidationError as error:
-        raise InputError(f"scene_config of task {task.name!r} does not fit {task.scene}: {error}.") from None
+        why = explain(error, scene_class.config_type)
+        raise InputError(f"scene_config of task {task.name!r} does not fit {task.scene}: {why}") from None
 
 
 def _safety_limits(task: Task, limits: SafetyLimits) -> SafetyLimits:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from robot_env.contracts import ResetResult
 from sim.scene import TwinScene
 
@@ -139,5 +139,4 @@ def read_curriculum_config(kind: type[_Config], config: Mapping[str, Any]) -> _C
     try:
         return msgspec.convert(dict(config), kind, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(kind.__struct_fields__))
-        raise InputError(f"curriculum.config: {error}; known are {known}.") from None
+        raise InputError(f"curriculum.config: {explain(error, kind)}") from None

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import msgspec
 
-from controllers.config import InputError
+from controllers.config import InputError, explain
 from robot_env.contracts import Camera
 from robot_env.env import RobotEnv
 from robot_env.task import Task, load_task
@@ -67,7 +67,7 @@ def make_twin(task: Task, config: Mapping[str, Any], render: bool = False) -> Ro
     try:
         twin_config = msgspec.convert(dict(config), TwinConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"robot.config does not fit the twin: {error}.") from None
+        raise InputError(f"robot.config does not fit the twin: {explain(error, TwinConfig)}") from None
     return make_env(task, twin_config, render)
 
 

@@ -61,7 +61,7 @@ def check_exposure(address: str, keys: ServerKeys | ClientKeys | None) -> None:
         if keys is None and address.startswith("ipc://@"):
             raise InputError(
                 f"Address {address!r} is open to every user of this machine and needs keys; "
-                "name CURVE keys for learner and actor, or use a file, such as ipc:///run/user/1000/learner."
+                "name their folder by transport.keys=DIR, or use a file, such as ipc:///run/user/1000/learner."
             )
         return
     if not address.startswith("tcp://") or address.count(":") < 2:
@@ -69,7 +69,8 @@ def check_exposure(address: str, keys: ServerKeys | ClientKeys | None) -> None:
     if keys is None and not _is_loopback(address):
         raise InputError(
             f"Address {address!r} is open to the network and needs keys; "
-            "name CURVE keys for learner and actor, or use tcp://127.0.0.1, through an SSH tunnel if need be."
+            "name their folder by transport.keys=DIR (`journeyman keys generate` makes them), or use tcp://127.0.0.1, "
+            "through an SSH tunnel if need be."
         )
 
 
@@ -160,7 +161,9 @@ def parse_public(text: str) -> bytes:
     """
     encoded = text.strip().encode("ascii", "replace")
     if not _is_key(encoded):
-        raise InputError(f"{text[:60]!r} is no CURVE key; it has {_KEY_CHARACTERS} characters of Z85.")
+        raise InputError(
+            f"{text[:60]!r} is no CURVE key, nor a file; a key has {_KEY_CHARACTERS} characters of Z85."
+        )
     return encoded
 
 
@@ -191,6 +194,8 @@ def load_secret(path: Path) -> tuple[bytes, bytes]:
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:
     try:
+        if not path.exists():
+            raise ValueError("it is not there")
         if not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
             raise ValueError("it is no small file")
         public, secret = auth.load_certificate(path)

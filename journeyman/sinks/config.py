@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.config import Config, InputError
+from controllers.config import explain
 
 
 class SinkOptions(Config):
@@ -23,4 +24,4 @@ def read_sink_options(config: dict[str, Any], kind: type[_Options], name: str) -
     try:
         return msgspec.convert(config, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"sink.{name}.config: {str(error).replace(' - at `$.', ' at `')}.") from None
+        raise InputError(f"sink.{name}.config: {explain(error, kind)}") from None

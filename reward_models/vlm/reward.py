@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from controllers.config import InputError
+from controllers.config import InputError, explain
 from reward_models.payment import ProgressPayment
 from reward_models.vlm.client import Image, VlmClient, VlmConfig, VlmError
 from robot_env.contracts import Observation, Reward
@@ -195,6 +195,5 @@ def make_vlm_reward(env: RobotEnv, config: Mapping[str, Any]) -> VlmReward:
     try:
         chosen = msgspec.convert(dict(config), VlmRewardConfig, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(VlmRewardConfig.__struct_fields__))
-        raise InputError(f"reward.config: {error}; known are {known}.") from None
+        raise InputError(f"reward.config: {explain(error, VlmRewardConfig)}") from None
     return VlmReward(VlmClient(chosen), env.task, chosen)

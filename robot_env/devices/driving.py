@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from controllers.rotations import conjugate, multiply, rotate
 from controllers.state import RobotState
 from robot_env.devices.bindings import GRIPPER_WORDS, ROTATIONS
@@ -158,5 +158,4 @@ def read_device_config(kind: type[_Config], config: Mapping[str, Any]) -> _Confi
     try:
         return msgspec.convert(dict(config), kind, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(sorted(kind.__struct_fields__))
-        raise InputError(f"device.config: {error}; known are {known}.") from None
+        raise InputError(f"device.config: {explain(error, kind)}") from None

@@ -82,9 +82,10 @@ class Gamepad:
         pygame.event.pump()
         self._controller, others = self._find()
         if self._controller is None:
-            there = f"only {', '.join(others)}" if others else "none"
+            named = f" {self._wanted!r}" if self._wanted else ""
+            there = f", only {', '.join(others)}" if others else ""
             raise InputError(
-                f"There is no gamepad {self._wanted!r} whose layout SDL knows, {there}: plug it in and see that "
+                f"There is no gamepad{named} whose layout SDL knows{there}: plug it in and see that "
                 "`ls -l /dev/input/event*` lets you read it; for another layout set SDL_GAMECONTROLLERCONFIG."
             )
 

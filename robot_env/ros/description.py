@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain, not_finite
 from controllers.kinematics import KinematicsConfig
 from controllers.limits import SafetyLimits
 from robot_env.task import Task
@@ -204,11 +204,17 @@ def load_description(name: str) -> RobotDescription:
             f"There is no robot {name!r}; choose from {', '.join(robot_names())}, or give the path of a YAML.{hint}"
         )
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()), RobotDescription, strict=False)
+        plain = yaml.safe_load(path.read_text())
+        made = msgspec.convert(plain, RobotDescription, strict=False)
     except OSError as error:
         raise InputError(f"Robot file {path} cannot be read: {error.strerror}; check the path.") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is not a robot: {explain(error, RobotDescription)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a robot: {' '.join(str(error).split())}.") from None
+    if where := not_finite(plain):
+        raise InputError(f"{path} is not a robot: {where} must be a finite number.")
+    return made
 
 
 def limits_for(description: RobotDescription, task: Task | None) -> SafetyLimits:

@@ -36,6 +36,27 @@ def _elsewhere(tmp_path, monkeypatch):
         (["train", "task.scene_config.cube_colour=red"], ["cube_colour"]),
         (["train", "task.observation=[{name: cube_smell}]"], ["cube_smell", "cube_position"]),
         (["train", "task.scene=sim.tasks.nothing.Nothing"], ["sim.tasks.nothing.Nothing"]),
+        (["train", "reach"], ["'reach' cannot be read; write it as key=value, such as task=reach"]),
+        (["train", "=3"], ["'=3'", "key=value"]),
+        (
+            ["train", "robot.config.realtme=true"],
+            ["realtme", "known are", "randomisation", "mean 'realtime'"],
+        ),
+        (["train", "robot=ros2", "robot.config.arn=franka"], ["arn", "known are", "namespace", "mean 'arm'"]),
+        (["train", "init_checkpoint=bst"], ["'bst'", "choose from newest, best"]),
+        (["train", "reset=scripted", "reset.config.budget=3"], ["budget", "known are", "mean 'budget_s'"]),
+        (["learner", "transport.address=127.0.0.1:5488"], ["127.0.0.1:5488", "tcp://127.0.0.1"]),
+        (["learner", "transport.address=tcp://0.0.0.0:5488"], ["transport.keys", "journeyman keys generate"]),
+        (
+            ["learner", "transport.address=tcp://0.0.0.0:5488", "transport.keys=absent"],
+            ["absent/learner.key_secret", "it is not there", "journeyman keys generate"],
+        ),
+        (["collect", "epsiodes=3"], ["epsiodes", "keep_failures", "Did you mean 'episodes'"]),
+        (["collect", "view=cinema"], ["'cinema'", "choose from auto, terminal, window, none"]),
+        (["collect", "tsk=reach"], ["tsk", "mean 'task'"]),
+        (["gate", "run=a"], ["needs `against`: write against=VALUE"]),
+        (["episodes", "merge", "a", "b"], ["journeyman episodes merge needs `into`"]),
+        (["episodes", "list"], ["needs a folder"]),
         (["train", "run=nowhere"], ["nowhere", "run directory"]),
         (["evaluate"], ["journeyman evaluate run="]),
         (["report", "run=nowhere"], ["nowhere"]),
@@ -66,7 +87,7 @@ def _elsewhere(tmp_path, monkeypatch):
             ["train", *PIXELS, "algorithm.config.encoder={kind: resnet10, weights: absent}"],
             ["absent", "safetensors"],
         ),
-        (["train", "reward=vice", "reward.learner_config.method=gan"], ["'gan'", "largest_slope"]),
+        (["train", "reward=vice", "reward.learner_config.method=gan"], ["'gan'", "choose from vice, dac"]),
         (["train", "reward=dac", "demonstrations.episodes=0"], ["dac needs at least one demonstration"]),
         (["train", "reward=vice", "reward.config.model=x"], ["reward.learner_config"]),
         (["train", "reward=vice", "reward.learner=os.nothing"], ["os.nothing"]),
@@ -90,6 +111,43 @@ def test_wrong_input(capsys, tmp_path, arguments, expected):
     assert error.count("\n") == 1, error
     # Nothing half-written: no run begins before its input is known to be right.
     assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trian", "task=reach"], ["'trian'", "evaluate", "Did you mean 'train'?"]),
+        (["train", "--task", "reach"], ["--task", "without dashes, as in task=reach"]),
+        (["robot"], ["required: action\n"]),
+        (["keys"], ["required: action\n"]),
+    ],
+)
+def test_words_that_no_verb_takes(capsys, arguments, expected):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    for word in expected:
+        assert word in error
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("train", ["task=", "run=DIR"]),
+        ("collect", ["keep_failures", "task="]),
+        ("gate", ["against=OLD"]),
+        ("helped", ["actor=NAME"]),
+        ("evaluate", ["run=DIR"]),
+    ],
+)
+def test_help_of_a_verb_names_what_is_said_to_it(capsys, verb, expected):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in expected:
+        assert word in text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

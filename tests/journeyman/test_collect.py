@@ -17,7 +17,14 @@ def test_short_keys_and_options_of_its_own(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert main(["collect", "task=reach", "episodes=2", "folder=somewhere", "keep_failures=true"]) == 0
     assert [path.name for path in list_episodes(tmp_path / "somewhere")] == ["0000.mcap", "0001.mcap"]
-    assert "0001.mcap is finished." in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "0001.mcap is finished." in said
+    assert "2 episodes in somewhere\n" in said
+    # What is there counts, whoever acted: somebody with a device in hand must learn why nothing begins.
+    assert main(["collect", "task=reach", "episodes=2", "folder=somewhere", "device=expert"]) == 0
+    said = capfd.readouterr().out
+    assert "2 episodes in somewhere: nothing was recorded" in said
+    assert "folder=DIR" in said
 
 
 def test_any_device_that_needs_nobody_records(tmp_path, monkeypatch):

@@ -73,6 +73,9 @@ def test_a_written_config_reads_back_equal(tmp_path):
     path = tmp_path / "config.yaml"
     write_config(config, path)
     assert read_config(path) == config
+    for choice in ("task=reach", "device=gamepad", "sink=[tensorboard]"):
+        with pytest.raises(InputError, match=r"chooses anew .* change single keys, as \w+\.KEY=VALUE"):
+            read_config(path, [choice])
     changed = read_config(path, ["learner.max_environment_steps=9"])
     assert changed.learner.max_environment_steps == 9
     assert msgspec.structs.replace(changed, learner=config.learner) == config

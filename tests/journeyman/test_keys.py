@@ -105,7 +105,10 @@ def test_one_key_one_name(keys, tmp_path):
         (["authorise", "arm-1", "absent.key"], "absent.key cannot be read"),
         (["authorise", "arm-1", "arm-1.key_secret"], "is a secret key, which stays where it was made"),
         (["revoke", "arm-9"], "'arm-9' may not connect anyway; those who may are: nobody"),
+        (["authorise", "arm-1", "absent.key"], "it is not there"),
+        (["authorise", "arm-1", "absent"], "'absent' is no CURVE key, nor a file"),
         (["show", "arm-9"], "cannot be read as a CURVE key"),
+        (["show", "arm-9"], "it is not there"),
         (["list"], "holds no keys"),
     ],
 )

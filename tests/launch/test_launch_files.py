@@ -32,6 +32,7 @@ PARAMETERS = {
         "arm": str,
         "task": str,
         "device": str,
+        "frame": str,
         "rate_hz": float,
         "linear_speed_m_s": float,
         "angular_speed_rad_s": float,
@@ -47,6 +48,7 @@ REFUSABLE = {
     "teleop": [
         "sim",
         "device",
+        "frame",
         "rate_hz",
         "linear_speed_m_s",
         "angular_speed_rad_s",

@@ -18,6 +18,10 @@ from sim.registration import load, make_env
         ({"scene": "sim.twin.Twin"}, "is not a TwinScene"),
         ({"scene_config": {}}, "scene_config of task 'reach' does not fit .*start"),
         ({"scene_config": {"goals": 3}}, "scene_config of task 'reach' does not fit"),
+        (
+            {"scene_config": {"goal": {"min_m": [0, float("nan")]}}},
+            r"goal\.min_m\[1\] must be a finite number",
+        ),
         ({"control_rate_hz": 30.0}, "control_rate_hz 30 .* ticks of 10 ms; choose for example 10, 20"),
         ({"control_rate_hz": 5.0}, "leaves 0.2 s between commands"),
         ({"cameras": {"back": CameraConfig()}}, "no camera 'back'; choose from .*front"),

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from robot_env.ros.description import RobotDescription
 
 Parameters = TypeVar("Parameters", bound=Config)
@@ -22,7 +22,7 @@ def read_parameters(
     try:
         return msgspec.convert(dict(config), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"interface of robot {description.name!r}: {error}.") from None
+        raise InputError(f"interface of robot {description.name!r}: {explain(error, kind)}") from None
 
 
 def require_base_frame(description: RobotDescription, reader: str) -> str:

@@ -1,5 +1,6 @@
 import itertools
 from math import pi
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,9 +13,11 @@ from controllers.ik import InverseKinematics
 from controllers.kinematics import Kinematics
 from controllers.loading import load_attribute
 from controllers.rotations import error, rotate
-from robot_env.ros.description import ROBOTS, load_description, robot_names
+from robot_env.ros.description import ROBOTS, limits_for, load_description, robot_names
+from robot_env.task import load_task
 
 GRIPPER_DOWN = np.array([1.0, 0.0, 0.0, 0.0])
+TASKS = Path(__file__).parents[3] / "sim/conf/task"
 REAL = ("franka", "so101", "ur5e", "xarm7")
 
 # The chain of Simulation/SO101/so101_new_calib.urdf of TheRobotStudio/SO-ARM100: origins of its joints, without shapes.
@@ -47,6 +50,13 @@ def test_every_home_lies_within_the_limits_and_in_the_workspace(name):
     assert (position > limits.workspace_min_m).all()
     assert (position < limits.workspace_max_m).all()
     assert_allclose(rotate(quaternion, np.array([0.0, 0.0, 1.0])), [0.0, 0.0, -1.0], atol=0.01)
+
+
+@pytest.mark.parametrize("task", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_rehearsed_on_the_twin_fits_into_the_workspace_of_the_arm_that_the_pages_name(task):
+    """`journeyman controller robot.config.arm=franka` is what README and docs say; it has the workspace of the task."""
+    limits = limits_for(load_description("franka"), load_task(task))
+    assert limits.workspace_max_m == load_task(task).workspace.max_m
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -162,7 +172,7 @@ def test_an_unknown_robot_lists_the_known_and_guesses():
     ("changes", "message"),
     [
         ({"speed": 1.0}, "unknown field `speed`"),
-        ({"safety__speed": 1.0}, r"unknown field `speed` - at `\$.safety`"),
+        ({"safety__speed": 1.0}, r"unknown field `speed` at `safety`; known are .*contact_force_n"),
         ({"gripper__command": "magnet"}, r"'magnet'.*gripper.command"),
         ({"gripper__scale": 0.0}, "scale 0.0 not zero"),
         ({"home_joint_position_rad": [0.0] * 5}, r"6 joint_names need .* home_joint_position_rad \(5\)"),
@@ -170,6 +180,8 @@ def test_an_unknown_robot_lists_the_known_and_guesses():
         ({"joint_names": ["a", "a", "b", "c", "d", "e"]}, "none twice"),
         ({"kinematics__dh": [[0.0, 0.0, 0.0]]}, r"length 4.*kinematics\.dh"),
         ({"kinematics": None}, "give kinematics"),
+        ({"kinematics__tool_position_m": [0.0, float("nan"), 0.0]}, r"tool_position_m\[1\] must be a finite"),
+        ({"gripper__offset_m": float("inf")}, r"gripper\.offset_m must be a finite number"),
         ({"state__joint_states__max_age_s": 0.0}, "max_age_s 0.0 must be positive"),
         ({"command_rate_hz": float("inf")}, "command_rate_hz inf"),
         ({"safety__workspace_min_m": [9.0, 0.0, 0.0]}, "workspace_min_m .* must lie below"),
