@@ -15,7 +15,7 @@ from journeyman.demonstrations import demonstration_folder, read_demonstrations,
 from journeyman.deploy_gate_twin import on_twin
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
-from journeyman.sampling import check_sampling, goals_in_hindsight
+from journeyman.sampling import check_recorded, check_sampling, goals_in_hindsight
 from journeyman.several_steps import make_reader
 from journeyman.sinks.assembly import make_sinks
 from journeyman.wiring import (
@@ -61,7 +61,9 @@ def check(config: RunConfig, begins: bool = True) -> None:
     for name in config.practice.agents:
         folder = demonstration_folder(config, None, name)
         if folder is not None:
-            for remark in remarks(folder, config, read_demonstrations(folder, config, env, spec)):
+            records = read_demonstrations(folder, config, env, spec)
+            check_recorded(config, records)
+            for remark in remarks(folder, config, records):
                 print(remark, file=sys.stderr, flush=True)
     env.close()
 

@@ -4,6 +4,7 @@ from agent.algorithm import load_algorithm
 from agent.config import InputError
 from agent.hindsight import GoalPart, Goals
 from agent.sampling import WAYS
+from agent.transition import Records
 from journeyman.config import RunConfig
 from robot_env.env import RobotEnv
 
@@ -56,3 +57,17 @@ def check_sampling(config: RunConfig) -> None:
             f"learner.sampling.kind is {kind}, which is about recorded data, but demonstrations.episodes is 0: give "
             "some, or choose uniform or prioritised."
         )
+
+
+def check_recorded(config: RunConfig, records: Records) -> None:
+    """See that recorded data say what they are to be drawn by.
+
+    Args:
+        config: Of the run.
+        records: What it learns from.
+
+    Raises:
+        InputError: They do not.
+    """
+    sampling = config.learner.sampling
+    WAYS[sampling.kind].examine(sampling, records)

@@ -100,6 +100,24 @@ def test_data_without_rewards_are_for_those_who_need_none(reach_data, capsys, re
             records_of(config_of(path, 3, *other))
 
 
+def test_data_without_rewards_are_not_drawn_by_return(reach_data):
+    rewards = np.array([0, 0, 1, np.nan, 0, 0, 0, 0])
+    for algorithm in ("explore", "bc"):
+        ratio = ["learner.demonstration_ratio=1"] if algorithm == "bc" else []
+        config = config_of(
+            reach_data(rewards=rewards),
+            3,
+            f"algorithm={algorithm}",
+            "learner.sampling.kind=return_weighted",
+            *ratio,
+        )
+        with pytest.raises(
+            InputError, match="return_weighted, but 1 of 8 recorded transitions have no reward"
+        ):
+            check(config)
+    check(config_of(reach_data(), 3, "algorithm=explore", "learner.sampling.kind=return_weighted"))
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
