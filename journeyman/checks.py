@@ -42,6 +42,8 @@ def check(config: RunConfig, begins: bool = True) -> None:
     make_sinks(config, Path(), "learner")
     check_sampling(config)
     _check_demonstrations(config)
+    if begins:
+        _check_learning_reward(config)
     env = make_env(config)
     spec = make_spec(env)
     refuse_unknown_privileged(config, spec)
@@ -131,3 +133,21 @@ def _check_demonstrations(config: RunConfig) -> None:
             f"algorithm.config.offline_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
             "learn from; use some demonstrations, or another algorithm without an offline phase."
         )
+
+
+def _check_learning_reward(config: RunConfig) -> None:
+    """See that no value is learned from other rewards than those which the run's reward pays.
+
+    Raises:
+        InputError: The reward pays anew in every update, and the algorithm takes recorded rewards as well.
+    """
+    _, parameters = load_algorithm(config.algorithm)
+    changes = getattr(parameters, "of_recorded_rewards", ())
+    if config.reward.learner is None or not changes:
+        return
+    wanted = " and ".join(f"algorithm.config.{change}" for change in changes)
+    raise InputError(
+        f"reward={config.reward.name} pays anew in every update while the robot acts, but algorithm="
+        f"{config.algorithm.name} also takes rewards as they were recorded: set {wanted}, or choose another reward or "
+        "an algorithm such as rlpd."
+    )
