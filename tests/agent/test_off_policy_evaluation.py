@@ -135,3 +135,10 @@ def test_cameras_and_too_few_data_are_refused(camera_spec):
         Evaluator(CONFIG, camera_spec, np.zeros(500, camera_spec.dtype), 0)
     with pytest.raises(InputError, match="10 recorded transitions are too few"):
         Evaluator(CONFIG, SPEC, recorded(10), 0)
+
+
+def test_data_without_rewards_are_refused():
+    rows = recorded(300)
+    rows["reward"][:7] = np.nan
+    with pytest.raises(InputError, match="7 of 300 recorded transitions have no reward"):
+        Evaluator(CONFIG, SPEC, rows, 0)
