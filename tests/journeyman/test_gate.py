@@ -8,7 +8,7 @@ from agent.off_policy_evaluation import Difference
 from agent.record_log import RecordLog
 from journeyman.cli import main
 from journeyman.config import compose
-from journeyman.gate import GateOptions, judge, verdict_of
+from journeyman.gate import GateOptions, Verdict, judge, verdict_of
 from journeyman.learner import open_or_create
 from journeyman.wiring import make_env, make_learners, make_spec
 
@@ -58,6 +58,13 @@ def test_a_policy_passes_beside_itself_and_not_where_nothing_is_known(make_run, 
     assert "+0 beside" in said
     code, said, _ = gate(f"run={run}", f"against={run}", *QUICK, "least_explained=1", "seed=1")
     assert code == 0, "what never moves is explained"
+
+
+@pytest.mark.parametrize(("passes", "code", "word"), [((True, True), 0, "PASS"), ((True, False), 1, "HOLD")])
+def test_one_agent_that_is_held_holds_the_deployment(monkeypatch, gate, passes, code, word):
+    verdicts = [Verdict(one, "why", Difference(0.0, 0.0, 0.0)) for one in passes]
+    monkeypatch.setattr("journeyman.gate.judge", lambda options: dict(zip("ab", verdicts, strict=True)))
+    assert gate("run=new", "against=old") == (code, f"a: PASS: why\nb: {word}: why", "")
 
 
 def test_what_does_not_fit_is_refused(make_run, gate, tmp_path):
