@@ -65,7 +65,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
         if folder is not None:
             records = read_demonstrations(folder, config, env, spec)
             check_recorded(config, records)
-            for remark in remarks(folder, config, records):
+            for remark in remarks(folder, config, records, spec):
                 print(remark, file=sys.stderr, flush=True)
     env.close()
 

@@ -68,6 +68,14 @@ def test_before_a_run_it_is_said_what_nobody_could_check(reach_data, capsys):
     assert "Warning" not in said
 
 
+def test_before_a_run_it_is_said_where_episodes_cannot_be_followed(reach_data, capsys):
+    path = reach_data()  # Whose next observations are drawn by lot.
+    check(config_of(path, 3))
+    assert f"In {path} 5 of 8 steps lead elsewhere than where the next step" in capsys.readouterr().err
+    check(config_of(reach_data(next_observations=None), 3))
+    assert "lead elsewhere" not in capsys.readouterr().err
+
+
 def test_data_without_a_success_are_warned_of_and_used(reach_data, capsys):
     path = reach_data(rewards=-np.arange(8.0), terminals=np.zeros(8))
     check(config_of(path, 2))
