@@ -35,6 +35,9 @@ class Algorithm(Protocol):
     `demonstrations_only` that is true, it is not run on what the policy did itself. If it has an attribute
     `takes_discount` that is true, its config has a `discount`, and in targets the next value counts for the batch's
     field `discount` instead, shape (N,), where there is one: then the next observation is several steps later.
+    If its config has `of_recorded_rewards` that is not empty, it takes rewards as they were recorded for more than its
+    updates, and is not run with a reward that is paid anew in these (`RewardLearner`); the entries are what to set in
+    the config so that it does not.
     """
 
     batch_size: int

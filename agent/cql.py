@@ -55,6 +55,12 @@ class CQLConfig(SACConfig):
         if self.compile:
             raise ValueError("compile must be false: the conservative term draws its actions inside the loss")
 
+    @property
+    def of_recorded_rewards(self) -> tuple[str, ...]:
+        """The offline phase learns values, and calibration takes returns."""
+        wanted = {"offline_updates=0": self.offline_updates > 0, "calibrated=false": self.calibrated}
+        return tuple(change for change, needed in wanted.items() if needed)
+
 
 class CQL(SAC):
     """The learner's side; satisfies `Algorithm`, `LearnsOffline`, `BeginsFrom` and `NeedsReturns`."""

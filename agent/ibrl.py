@@ -19,7 +19,7 @@ from agent.algorithm import Batch
 from agent.config import InputError
 from agent.networks import GaussianActor
 from agent.sac import SAC, SACConfig, SACPolicy, count_actions, make_critic
-from agent.tensors import Tensors, above, below, detached
+from agent.tensors import Tensors, above, below, detached, take_over
 from agent.transition import Observation, TransitionSpec
 
 
@@ -83,7 +83,7 @@ class IBRLPolicy(SACPolicy):
 
 
 class IBRL(SAC):
-    """The learner's side; satisfies `agent.algorithm.Algorithm` and `agent.algorithm.LearnsOffline`.
+    """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `BeginsFrom` of `agent.algorithm`.
 
     Raises:
         InputError: There are cameras: the clone would not follow an encoder that the critics go on training.
@@ -130,6 +130,20 @@ class IBRL(SAC):
         """Go on exactly where `state_dict` was taken."""
         super().load_state_dict(state)
         self.clone.load_state_dict(below("clone.", state))
+
+    def begin_from(self, state: Mapping[str, Tensor]) -> None:
+        """As `SAC.begin_from`; the clone is that of the other run, or else its policy.
+
+        Of a run of IBRL also whether its critics knew enough to choose: then the clone does not act alone again.
+
+        Raises:
+            InputError: A network is of another architecture.
+        """
+        goes_on = bool(below("clone.", state))
+        take_over(self.clone, "clone" if goes_on else "actor", state)
+        self._take_over(state)
+        if goes_on:
+            self._calls = int(state["calls"])
 
     def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         action, log_density = super()._sample(features, noise)

@@ -98,7 +98,7 @@ class Evaluator:
         explained: Share of how states change that the dynamics explain in steps they have not seen; 1 is all.
 
     Raises:
-        InputError: There are cameras, or too few transitions.
+        InputError: There are cameras, too few transitions, or some without a reward.
     """
 
     def __init__(self, config: EvaluatorConfig, spec: TransitionSpec, records: Records, seed: int) -> None:
@@ -111,6 +111,12 @@ class Evaluator:
             raise InputError(
                 f"{len(records)} recorded transitions are too few to judge a policy by; give at least "
                 f"{_LEAST_TRANSITIONS}."
+            )
+        missing = np.count_nonzero(~np.isfinite(records["reward"]))
+        if missing:
+            raise InputError(
+                f"{missing} of {len(records)} recorded transitions have no reward, so what a policy is worth cannot be "
+                "told from them: evaluate it on the twin, or give data with rewards."
             )
         self._config, self._spec = config, spec
         self._sizes = [int(np.prod(spec.dtype[f"observation.{key}"].shape)) for key in spec.observation_keys]

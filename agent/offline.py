@@ -67,6 +67,11 @@ class OfflineConfig(Config):
             raise ValueError(f"hidden_sizes {self.hidden_sizes} must be positive")
         check_normalisation(self.normalise_observations, self.normalise_over, self.offline_updates)
 
+    @property
+    def of_recorded_rewards(self) -> tuple[str, ...]:
+        """The offline phase learns values."""
+        return ("offline_updates=0",) if self.offline_updates else ()
+
 
 class OfflinePolicy(ABC):
     """Statistics and actor; satisfies `agent.algorithm.Policy`.

@@ -376,8 +376,17 @@ class SAC:
         """Take over actor and encoder, and critics and temperature if there are any, of another run's `state_dict`.
 
         Raises:
-            InputError: A network is of another architecture.
+            InputError: A network is of another architecture, or the actor is no policy by itself.
         """
+        if below("clone.", state):
+            raise InputError(
+                "The checkpoint is of ibrl, whose actor may only edit what a clone does and is then no policy by "
+                "itself: go on with algorithm=ibrl."
+            )
+        self._take_over(state)
+
+    def _take_over(self, state: Mapping[str, Tensor]) -> None:
+        """See `begin_from`."""
         take_over(self.actor, "actor", state)
         self.encoder.load_learned_state(below("encoder.", state))
         if not below("critic.", state):

@@ -1,12 +1,12 @@
 """Which transitions are drawn, where not all are as likely: by how wrong critics were, or by what episodes earned."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.config import Config
+from agent.config import Config, InputError
 from agent.priorities import Priorities
 from agent.reading import ROW, WEIGHT, Fields, Reader, Rows
 from agent.replay import ReplayBuffer
@@ -93,7 +93,16 @@ def return_weights(records: Records, temperature: float) -> NDArray[np.float64]:
     Args:
         records: Recorded data, in order.
         temperature: Alpha of the paper.
+
+    Raises:
+        InputError: A reward is missing: not a number, as it is where nobody recorded one.
     """
+    missing = np.count_nonzero(~np.isfinite(records["reward"]))
+    if missing:
+        raise InputError(
+            f"learner.sampling.kind is return_weighted, but {missing} of {len(records)} recorded transitions have no "
+            "reward, and their episodes no return: choose uniform, or give data with rewards."
+        )
     ends = episode_ends(records)
     episode: NDArray[np.int64] = np.cumsum(ends) - ends
     returns = np.bincount(episode, records["reward"])
@@ -129,8 +138,12 @@ def _by_error(drawn: _Drawn) -> Reader:
 
 def _by_return(drawn: _Drawn) -> Reader:
     priorities = drawn.demonstrations.draw_by_priority()
-    priorities.assign(drawn.demonstrations.rows(), return_weights(drawn.recorded, drawn.config.temperature))
+    priorities.assign(drawn.demonstrations.rows(), _weights(drawn.config, drawn.recorded))
     return drawn.read
+
+
+def _weights(config: SamplingConfig, recorded: Records) -> NDArray[np.float64]:
+    return return_weights(recorded, config.temperature)
 
 
 class Way(NamedTuple):
@@ -140,17 +153,19 @@ class Way(NamedTuple):
         begin: Sets it up.
         needs_errors: Whether only for an algorithm that is a `TellsErrors`.
         needs_recorded: Whether only where there are recorded data.
+        examine: Refuses recorded data that do not say what they are to be drawn by.
     """
 
     begin: Callable[[_Drawn], Reader]
     needs_errors: bool = False
     needs_recorded: bool = False
+    examine: Callable[[SamplingConfig, Records], Any] = lambda config, recorded: None
 
 
 WAYS = {
     "uniform": Way(_uniformly),
     "prioritised": Way(_by_error, needs_errors=True),
-    "return_weighted": Way(_by_return, needs_recorded=True),
+    "return_weighted": Way(_by_return, needs_recorded=True, examine=_weights),
 }
 """By `SamplingConfig.kind`."""
 

@@ -26,8 +26,7 @@ class EpisodeTracker:
     """
 
     def __init__(self, spec: TransitionSpec) -> None:
-        vectors = [key for key in spec.observation_keys if key not in spec.image_keys]
-        self._key = (vectors or spec.observation_keys)[0]  # Vectors tell as much, and are smaller.
+        self._key = _telling_key(spec)
         self._open: dict[_Follower, list[int]] = {}
 
     def follow(
@@ -59,6 +58,25 @@ class EpisodeTracker:
                 self._open[episode, step + 1, following[row].tobytes()] = numbers
         while len(self._open) > _MOST_OPEN:  # Episodes that were dropped on the way never end.
             del self._open[next(iter(self._open))]
+
+
+def _telling_key(spec: TransitionSpec) -> str:
+    """Of the observation by which transitions are told to follow each other."""
+    vectors = [key for key in spec.observation_keys if key not in spec.image_keys]
+    return (vectors or spec.observation_keys)[0]  # Vectors tell as much, and are smaller.
+
+
+def count_breaks(records: Records, spec: TransitionSpec) -> int:
+    """How often an episode is not followed, because a transition leads elsewhere than where the next one begins.
+
+    Args:
+        records: Of one recorder in the order they were made, shape (N,).
+        spec: Their layout.
+    """
+    key = _telling_key(spec)
+    led_to, begins = records[f"next_observation.{key}"][:-1], records[f"observation.{key}"][1:]
+    elsewhere = (led_to != begins).any(axis=tuple(range(1, led_to.ndim)))
+    return int((elsewhere & ~episode_ends(records)[:-1]).sum())
 
 
 class EpisodeIndex:

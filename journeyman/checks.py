@@ -16,7 +16,7 @@ from journeyman.demonstrations import demonstration_folder, read_demonstrations,
 from journeyman.deploy_gate_twin import on_twin
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
-from journeyman.sampling import check_sampling, goals_in_hindsight
+from journeyman.sampling import check_recorded, check_sampling, goals_in_hindsight
 from journeyman.several_steps import make_reader
 from journeyman.sinks.assembly import make_sinks
 from journeyman.wiring import (
@@ -45,6 +45,8 @@ def check(config: RunConfig, begins: bool = True) -> None:
     _check_address(config)
     check_sampling(config)
     _check_demonstrations(config)
+    if begins:
+        _check_learning_reward(config)
     env = make_env(config)
     spec = make_spec(env)
     refuse_unknown_privileged(config, spec)
@@ -64,7 +66,9 @@ def check(config: RunConfig, begins: bool = True) -> None:
     for name in config.practice.agents:
         folder = demonstration_folder(config, None, name)
         if folder is not None:
-            for remark in remarks(folder, config, read_demonstrations(folder, config, env, spec)):
+            records = read_demonstrations(folder, config, env, spec)
+            check_recorded(config, records)
+            for remark in remarks(folder, config, records, spec):
                 print(remark, file=sys.stderr, flush=True)
     env.close()
 
@@ -145,3 +149,21 @@ def _check_demonstrations(config: RunConfig) -> None:
             f"algorithm.config.offline_updates is {updates}, but demonstrations.episodes is 0: there is nothing to "
             "learn from; use some demonstrations, or another algorithm without an offline phase."
         )
+
+
+def _check_learning_reward(config: RunConfig) -> None:
+    """See that no value is learned from other rewards than those which the run's reward pays.
+
+    Raises:
+        InputError: The reward pays anew in every update, and the algorithm takes recorded rewards as well.
+    """
+    _, parameters = load_algorithm(config.algorithm)
+    changes = getattr(parameters, "of_recorded_rewards", ())
+    if config.reward.learner is None or not changes:
+        return
+    wanted = " and ".join(f"algorithm.config.{change}" for change in changes)
+    raise InputError(
+        f"reward={config.reward.name} pays anew in every update while the robot acts, but algorithm="
+        f"{config.algorithm.name} also takes rewards as they were recorded: set {wanted}, or choose another reward or "
+        "an algorithm such as rlpd."
+    )

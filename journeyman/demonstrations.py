@@ -9,6 +9,7 @@ import numpy as np
 
 from agent.algorithm_config import needs_rewards
 from agent.config import InputError
+from agent.trajectories import count_breaks
 from agent.transition import Provenance, Records, TransitionSpec
 from journeyman.config import RunConfig
 from journeyman.offline.reading import is_data_set, read_offline
@@ -71,18 +72,24 @@ def read_demonstrations(
     return records
 
 
-def remarks(folder: Path, config: RunConfig, records: Records) -> Iterator[str]:
+def remarks(folder: Path, config: RunConfig, records: Records, spec: TransitionSpec) -> Iterator[str]:
     """What a person should know of demonstrations before a run learns from them, one sentence each.
 
     Args:
         folder: Where they are.
         config: Of the run.
         records: What `read_demonstrations` made of them.
+        spec: Their layout.
     """
     if is_data_set(folder):
         yield (
             f"Of {folder} only sizes and ranges were checked: whether its observations, actions and rewards mean what "
             f"those of task {config.task.name!r} mean is not known."
+        )
+    if breaks := count_breaks(records, spec):
+        yield (
+            f"In {folder} {breaks} of {len(records)} steps lead elsewhere than where the next step of their episode "
+            "begins: returns, goals in hindsight and targets of several steps do not reach past them."
         )
     for warning in warnings_of(records):
         yield f"Warning: demonstrations in {folder}: {warning}"

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -78,7 +79,7 @@ def judge(options: GateOptions) -> dict[str, Verdict]:
     """The verdict of each agent, by its name.
 
     Raises:
-        InputError: A run cannot be read, has no checkpoint, or the two do not fit together.
+        InputError: A run cannot be read, has no checkpoint, or the two do not fit together or are not paid alike.
     """
     runs = [RunDirectory.open(Path(path), []) for path in (options.run, options.against)]
     (_, new), (_, old) = runs
@@ -95,10 +96,43 @@ def judge(options: GateOptions) -> dict[str, Verdict]:
                 f"{options.run} has the agents {list(new.practice.agents)}, {options.against} has "
                 f"{list(old.practice.agents)}: compare runs of the same practice."
             )
+        _refuse_other_pay(options, new, old)
         return {name: _judge_agent(options, runs, envs, specs[0], name) for name in new.practice.agents}
     finally:
         for env in envs:
             env.close()
+
+
+def _refuse_other_pay(options: GateOptions, new: RunConfig, old: RunConfig) -> None:
+    """What both recorded is judged as one: its rewards must mean the same, and be what the policies were to earn.
+
+    Raises:
+        InputError: They are not.
+    """
+    for path, config in ((options.run, new), (options.against, old)):
+        if config.reward.learner is not None:
+            raise InputError(
+                f"{path} has reward={config.reward.name}, which is paid anew in every update and recorded nowhere: "
+                "evaluate its policy on the twin."
+            )
+    ours, theirs = _pay(new), _pay(old)
+    if differing := [name for name in ours if ours[name] != theirs[name]]:
+        raise InputError(
+            f"{options.run} and {options.against} differ in {differing[0]}, so their recorded rewards do not mean the "
+            "same: compare runs that pay alike, or evaluate both on the twin."
+        )
+
+
+def _pay(config: RunConfig) -> dict[str, Any]:
+    """What decides on recorded rewards, by its key."""
+    task, practice = config.task, config.practice
+    by_task = {name: one.reward for name, one in practice.tasks.items()}
+    return {
+        "reward": config.reward,
+        "task.reward": task.reward,
+        "task.goal": task.goal,
+        "practice": (practice.factory, by_task),
+    }
 
 
 def _judge_agent(

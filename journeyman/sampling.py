@@ -4,15 +4,17 @@ from agent.algorithm_config import load_algorithm
 from agent.config import InputError
 from agent.hindsight import GoalPart, Goals
 from agent.sampling import WAYS
+from agent.transition import Records
 from journeyman.config import RunConfig
 from robot_env.env import RobotEnv
+from robot_env.objects import object_of
 
 
 def goals_in_hindsight(config: RunConfig, env: RobotEnv) -> Goals | None:
     """The goals that hindsight replaces; None for a run without hindsight.
 
     Raises:
-        InputError: The task has none, or something else than they pays.
+        InputError: The task has none, something else than they pays, or the critics see them in another place, too.
     """
     if config.learner.hindsight == 0:
         return None
@@ -28,6 +30,13 @@ def goals_in_hindsight(config: RunConfig, env: RobotEnv) -> Goals | None:
             f"learner.hindsight is {config.learner.hindsight}, which pays by the goal of task {task.name!r} alone, but "
             f"here are reward={reward.name}, task.reward.kind={task.reward.kind} and practice={config.practice.name}: "
             "choose reward=task, sparse and practice=none, or set learner.hindsight=0."
+        )
+    about = object_of(task.goal.desired) if task.goal else None
+    telling = [part.name for part in task.privileged if object_of(part.name) == about]
+    if about is not None and telling:
+        raise InputError(
+            f"learner.hindsight is {config.learner.hindsight}, but task.privileged has {', '.join(telling)}, from "
+            "which critics can tell the goal that is replaced: leave it out, or set learner.hindsight=0."
         )
     achieved, desired = GoalPart("state", goal.achieved), GoalPart("state", goal.desired)
     return Goals(achieved, desired, goal.pay)
@@ -56,3 +65,17 @@ def check_sampling(config: RunConfig) -> None:
             f"learner.sampling.kind is {kind}, which is about recorded data, but demonstrations.episodes is 0: give "
             "some, or choose uniform or prioritised."
         )
+
+
+def check_recorded(config: RunConfig, records: Records) -> None:
+    """See that recorded data say what they are to be drawn by.
+
+    Args:
+        config: Of the run.
+        records: What it learns from.
+
+    Raises:
+        InputError: They do not.
+    """
+    sampling = config.learner.sampling
+    WAYS[sampling.kind].examine(sampling, records)

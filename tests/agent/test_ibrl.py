@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
+from agent.bc import BC, BCConfig
 from agent.config import InputError
 from agent.ibrl import IBRL, IBRLConfig, IBRLPolicy
+from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
 
 SMALL = {"hidden_sizes": (16, 16), "batch_size": 8, "utd_ratio": 2, "offline_updates": 2, "actor_delay": 0}
@@ -147,6 +149,46 @@ def test_save_and_load_continue_bit_for_bit(spec, make_batch):
         assert first.update(make_batch(16, seed)) == second.update(make_batch(16, seed))
     for name, value in first.policy_weights().items():
         assert torch.equal(value, second.policy_weights()[name]), name
+
+
+def acted(algorithm, spec):
+    policy = algorithm.make_policy(algorithm.config, spec, 0)
+    policy.load_weights(algorithm.policy_weights())
+    return policy.act({"state": np.zeros(5, np.float32)}, deterministic=True)
+
+
+@pytest.mark.parametrize("edit_scale", [None, 0.3])
+def test_the_policy_of_another_run_is_the_clone_that_acts_first(spec, make_batch, edit_scale):
+    small = {"hidden_sizes": (16, 16), "batch_size": 8}
+    for other in (
+        BC(BCConfig(**small), spec, torch.device("cpu"), 3),
+        SAC(SACConfig(**small), spec, torch.device("cpu"), 3),
+    ):
+        ibrl = make(spec, edit_scale=edit_scale, actor_delay=1)
+        ibrl.begin_from(other.state_dict())
+        np.testing.assert_allclose(acted(ibrl, spec), acted(other, spec), atol=1e-6)
+        ibrl.update(make_batch(16))
+        np.testing.assert_allclose(acted(ibrl, spec), acted(other, spec), atol=1e-6)
+
+
+def test_a_run_goes_on_from_one_of_its_kind_and_no_other_takes_its_edits_for_a_policy(spec, make_batch):
+    one = make(spec, edit_scale=0.3, actor_delay=1)
+    one.learn_offline(make_batch(8))
+    for seed in range(3):
+        one.update(make_batch(16, seed))
+    other = make(spec, seed=5, edit_scale=0.3, actor_delay=1)
+    other.begin_from(one.state_dict())
+    theirs, ours = one.policy_weights(), other.policy_weights()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not ours["clone_acts_alone"]
+    edits = other.actor.mean.weight.detach().clone()
+    other.update(make_batch(16))  # Edits go on as well, and do not begin with nothing again.
+    torch.testing.assert_close(other.actor.mean.weight, edits, atol=1e-2, rtol=0)
+    assert float(edits.abs().max()) > 0.0
+    with pytest.raises(InputError, match=r"of another architecture: clone\."):
+        make(spec, hidden_sizes=(4, 4)).begin_from(one.state_dict())
+    with pytest.raises(InputError, match="go on with algorithm=ibrl"):
+        SAC(SACConfig(hidden_sizes=(16, 16)), spec, torch.device("cpu"), 0).begin_from(one.state_dict())
 
 
 def test_without_a_clone_or_with_cameras_it_is_refused(camera_spec):

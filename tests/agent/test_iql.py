@@ -117,6 +117,34 @@ def test_time_outs_bootstrap_and_terminations_do_not(spec, make_batch):
     torch.testing.assert_close(targets[1], torch.full((8,), 1.4))
 
 
+def test_actions_are_worth_what_the_slow_critics_say_which_follow_by_the_target_rate(spec, make_batch):
+    iql = make(spec, target_rate=0.1, critic_learning_rate=1e-2, temperature=1.0)
+    with torch.no_grad():
+        iql.target_critic.head.weight.zero_()
+        iql.target_critic.head.bias.copy_(torch.tensor([2.0, 7.0])[:, None, None])
+    batch = make_batch(8)
+    with torch.no_grad():
+        value = iql.value(batch["observation.state"]).squeeze(-1)
+    before = iql.state_dict()
+    metrics = iql.learn_offline(batch)
+    assert metrics["value_loss"] == pytest.approx(float(expectile_loss(2.0 - value, 0.7)), rel=1e-4)
+    after = iql.state_dict()
+    for name in before:
+        if name.startswith("target_critic."):
+            wanted = 0.9 * before[name] + 0.1 * after[name.removeprefix("target_")]
+            torch.testing.assert_close(after[name], wanted)
+
+
+def test_targets_look_at_the_next_observation(spec, make_batch):
+    targets, batch = [], make_batch(8, terminated=False, reward=0.0)
+    iql = make(spec, discount=0.9, critic_learning_rate=1e-9)
+    iql.critic_loss = lambda values, target: targets.append(target) or values.sum()
+    with torch.no_grad():
+        wanted = 0.9 * iql.value(batch["next_observation.state"]).squeeze(-1)
+    iql.learn_offline(batch)
+    torch.testing.assert_close(targets[0], wanted, atol=1e-4, rtol=1e-3)
+
+
 def test_each_loss_trains_its_own_network(spec, make_batch):
     """Advantages are constants for the actor, targets for the critics, and the critics' for the value."""
     frozen = {"actor": "actor_learning_rate", "critic": "critic_learning_rate"}

@@ -6,7 +6,7 @@ import torch
 from gymnasium.spaces import Box
 
 from agent.config import InputError
-from agent.dynamics import DynamicsConfig, Steps, fit_dynamics
+from agent.dynamics import DynamicsConfig, Following, Steps, fit_dynamics
 from agent.off_policy_evaluation import Evaluator, EvaluatorConfig, difference
 from agent.transition import TransitionSpec
 
@@ -69,6 +69,20 @@ def test_policies_that_nobody_has_seen_are_worth_what_they_earn(evaluator):
     assert difference(values[5.0], values[0.7]).low > 0.0
     assert difference(values[0.7], values[-5.0]).low > 0.0
     assert difference(values[-5.0], values[5.0]).high < 0.0
+
+
+def test_a_rollout_is_worth_its_discounted_rewards_and_the_value_at_its_end_as_far_as_it_goes_on():
+    evaluator = object.__new__(Evaluator)
+    evaluator._config = EvaluatorConfig(
+        steps=2, starts_per_member=1, discount=0.5, dynamics=DynamicsConfig(members=2)
+    )
+    evaluator._starts = torch.zeros(2, 1)
+    evaluator._act = lambda policy, state: state
+    reward, terminates = torch.tensor([1.0, 2.0]), torch.tensor([0.25, 1.0])
+    evaluator._follow = lambda state, action: Following(state + 1.0, reward, terminates)
+    evaluator._last_value = lambda state, action: 4.0 * state[:, 0]
+    first = 1.0 + 0.5 * 0.75 * 1.0 + 0.25 * 0.75**2 * 8.0
+    assert evaluator.values(None).tolist() == [[first], [2.0]]
 
 
 def test_a_policy_is_worth_as_much_as_itself(evaluator):
@@ -135,3 +149,10 @@ def test_cameras_and_too_few_data_are_refused(camera_spec):
         Evaluator(CONFIG, camera_spec, np.zeros(500, camera_spec.dtype), 0)
     with pytest.raises(InputError, match="10 recorded transitions are too few"):
         Evaluator(CONFIG, SPEC, recorded(10), 0)
+
+
+def test_data_without_rewards_are_refused():
+    rows = recorded(300)
+    rows["reward"][:7] = np.nan
+    with pytest.raises(InputError, match="7 of 300 recorded transitions have no reward"):
+        Evaluator(CONFIG, SPEC, rows, 0)

@@ -106,6 +106,41 @@ def test_critic_loss_is_the_bellman_error_of_the_papers(spec, make_batch, entrop
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("head", ["mse", "hl_gauss", "gaussian"])
+def test_targets_are_those_of_the_slow_critics(spec, make_batch, head):
+    """Which begin as the critics do, so that nobody sees a difference before they have been moved."""
+    sac = make_sac(spec, critic_head=head)
+    batch, noise, subset = transitions(make_batch(8)), torch.zeros(8, 3), torch.tensor([0, 1])
+    noise = noise if head == "gaussian" else noise[:, :2]
+
+    def target():
+        return sac._target(batch, noise, subset).value.clone()
+
+    def move(critic):
+        with torch.no_grad():
+            critic.head.weight.add_(
+                torch.linspace(-1, 1, critic.head.weight.numel()).view_as(critic.head.weight)
+            )
+
+    with torch.no_grad():
+        before = target()
+        move(sac.critic)
+        assert torch.equal(target(), before)
+        move(sac.target_critic)
+        assert not torch.allclose(target(), before)
+
+
+def test_the_slow_critics_follow_by_the_target_rate(spec, make_batch):
+    sac = make_sac(spec, target_rate=0.1, critic_learning_rate=1e-2)
+    for seed in range(3):
+        before = snapshot(sac.state_dict(), "target_critic.")
+        sac.update_critic(transitions(make_batch(8, seed)))
+        after = sac.state_dict()
+        for name, slow in before.items():
+            wanted = 0.9 * slow + 0.1 * after[name.removeprefix("target_")]
+            torch.testing.assert_close(after[name], wanted)
+
+
 def test_a_time_out_bootstraps_and_a_termination_does_not(spec, make_batch):
     sac = make_sac(spec)
     noise, subset = torch.zeros(8, 2), torch.tensor([0, 1])

@@ -93,6 +93,19 @@ def test_actor_and_targets_wait_for_their_turn(spec, make_batch):
     assert turns == [{"critic"}, {"critic"}, everything] * 2
 
 
+def test_targets_follow_by_the_target_rate(spec, make_batch):
+    td3 = make(spec, policy_delay=1, target_rate=0.1, actor_learning_rate=1e-2, critic_learning_rate=1e-2)
+    before = td3.state_dict()
+    td3.learn_offline(make_batch(8))
+    after = td3.state_dict()
+    slow = [name for name in before if name.startswith("target_")]
+    assert slow
+    for name in slow:
+        torch.testing.assert_close(
+            after[name], 0.9 * before[name] + 0.1 * after[name.removeprefix("target_")]
+        )
+
+
 def test_the_actors_loss_trains_nothing_but_the_actor(spec, make_batch):
     td3 = make(spec)
     batch = make_batch(8)

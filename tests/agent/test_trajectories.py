@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.demonstrations import Demonstrations
 from agent.replay import MixedSampler, ReplayBuffer
-from agent.trajectories import EpisodeTracker, episode_ends, returns_to_go
+from agent.trajectories import EpisodeTracker, count_breaks, episode_ends, returns_to_go
 
 CPU = torch.device("cpu")
 
@@ -193,3 +193,19 @@ def test_nothing_follows_while_an_episode_is_not_over(spec):
     rows = np.arange(4)
     assert buffer.remaining(rows).tolist() == [-1, -1, 1, 0]
     assert buffer.later(rows, np.ones(4, np.int64)).tolist() == [0, 1, 3, 3]
+
+
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=6), data=st.data())
+def test_where_episodes_cannot_be_followed_is_counted(lengths, data):
+    """As many as transitions that the tracker takes for the first of an episode, beyond those that are."""
+    from gymnasium.spaces import Box
+
+    from agent.transition import TransitionSpec
+
+    spec = TransitionSpec.of(Box(-1, 1, (3,)), Box(-1, 1, (1,)))
+    rows = np.concatenate([make_episode(spec, number, length) for number, length in enumerate(lengths)])
+    moved = data.draw(st.lists(st.integers(0, len(rows) - 1), unique=True))
+    rows["next_observation.state"][moved, 1] += 0.5
+    before = np.full(len(rows), -1, np.int64)
+    list(EpisodeTracker(spec).follow(rows, 0, before))
+    assert count_breaks(rows, spec) == (before < 0).sum() - len(lengths)

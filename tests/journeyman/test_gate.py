@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from agent.config import InputError
 from agent.off_policy_evaluation import Difference
 from agent.record_log import RecordLog
 from journeyman.cli import main
-from journeyman.gate import GateOptions, verdict_of
+from journeyman.config import compose
+from journeyman.gate import GateOptions, Verdict, judge, verdict_of
 from journeyman.learner import open_or_create
 from journeyman.wiring import make_env, make_learners, make_spec
 
@@ -58,6 +60,13 @@ def test_a_policy_passes_beside_itself_and_not_where_nothing_is_known(make_run, 
     assert code == 0, "what never moves is explained"
 
 
+@pytest.mark.parametrize(("passes", "code", "word"), [((True, True), 0, "PASS"), ((True, False), 1, "HOLD")])
+def test_one_agent_that_is_held_holds_the_deployment(monkeypatch, gate, passes, code, word):
+    verdicts = [Verdict(one, "why", Difference(0.0, 0.0, 0.0)) for one in passes]
+    monkeypatch.setattr("journeyman.gate.judge", lambda options: dict(zip("ab", verdicts, strict=True)))
+    assert gate("run=new", "against=old") == (code, f"a: PASS: why\nb: {word}: why", "")
+
+
 def test_what_does_not_fit_is_refused(make_run, gate, tmp_path):
     run = make_run("task=reach")
     other = make_run("task=lift_cube")
@@ -81,6 +90,31 @@ def test_what_does_not_fit_is_refused(make_run, gate, tmp_path):
     code, _, error = gate(f"run={run}", f"against={run}")
     assert code == 2
     assert "has no checkpoint yet" in error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            [["task.reward.kind=dense"], []],
+            "differ in task.reward, so their recorded rewards do not mean the same",
+        ),
+        ([[], ["reward=classifier", "reward.config.model=x"]], "differ in reward, so"),
+        ([["task=reach_goal"], ["task=reach_goal", "task.goal.tolerance=0.1"]], "differ in task.goal, so"),
+        ([["reward=vice"], ["reward=vice"]], "new has reward=vice, which is paid anew in every update"),
+    ],
+)
+def test_runs_that_are_paid_otherwise_are_not_judged_together(monkeypatch, overrides, expected):
+    runs = {
+        name: compose(["task=reach", *words]) for name, words in zip(("new", "old"), overrides, strict=True)
+    }
+    monkeypatch.setattr(
+        "journeyman.gate.RunDirectory.open", lambda path, words: (None, runs[path.name]), raising=True
+    )
+    # What observes and acts is alike; of the reward nothing is made.
+    monkeypatch.setattr("journeyman.gate.make_env", lambda config, run: make_env(compose(["task=reach"])))
+    with pytest.raises(InputError, match=expected):
+        judge(CHOSEN)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 
 from agent.config import InputError
 from controllers.config import InputError as RobotSideInputError
+from journeyman.checks import check
 from journeyman.cli import main
 from journeyman.config import compose
 from journeyman.learner import with_absolute_paths
@@ -285,3 +286,31 @@ def test_from_labelled_episodes_to_a_reward(mixed, capsys, tmp_path):
     assert len(lifted_m) >= 3
     assert np.median(lifted_m) > 0.06
     assert min(lifted_m) > 0.03, "paid for nothing"
+
+
+# Rewards that learn.
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["reward=vice", "algorithm=iql"], "set algorithm.config.offline_updates=0, or"),
+        (["reward=dac", "algorithm=td3_bc"], "set algorithm.config.offline_updates=0, or"),
+        (
+            ["reward=vice", "algorithm=calql"],
+            "set algorithm.config.offline_updates=0 and algorithm.config.calibrated=false, or",
+        ),
+        (
+            ["reward=dac", "algorithm=calql", "algorithm.config.offline_updates=0"],
+            "set algorithm.config.calibrated=false, or",
+        ),
+    ],
+)
+def test_values_are_not_learned_from_other_rewards_than_those_of_a_reward_that_learns(overrides, wanted):
+    with pytest.raises(InputError, match=wanted):
+        check(compose(["task=reach", "learner.device=cpu", *overrides]))
+
+
+def test_what_learns_no_values_from_recorded_rewards_goes_with_a_reward_that_learns():
+    for words in (["algorithm=expo"], ["algorithm=cql", "algorithm.config.offline_updates=0"]):
+        check(compose(["task=reach", "learner.device=cpu", "reward=vice", *words]))

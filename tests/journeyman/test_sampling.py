@@ -12,6 +12,8 @@ from journeyman.config import compose
 from journeyman.sampling import goals_in_hindsight
 from journeyman.wiring import make_env, make_sampler, make_spec
 
+HIDDEN_GOAL = "task.privileged=[{name: joint_velocity, scale: 1.0}, {name: goal_from_ee, scale: 0.3}]"
+
 
 def make(tmp_path, *overrides):
     """The sampler of a run in which one episode went past its goal and another was recorded."""
@@ -60,6 +62,10 @@ def test_batches_are_as_before_unless_something_else_is_asked_for(tmp_path):
         (["task=reach", "learner.hindsight=4"], "task 'reach' has no goal: .* reach_goal"),
         (["task=reach_goal", "learner.hindsight=4", "task.reward.kind=dense"], "kind=dense .* choose reward=task"),
         (["task=reach_goal", "learner.hindsight=4", "reward=vice"], "here are reward=vice"),
+        (
+            ["task=reach_goal", "learner.hindsight=4", "demonstrations.episodes=0", HIDDEN_GOAL],
+            "task.privileged has goal_from_ee, from which critics can tell the goal",
+        ),
         (["learner.sampling.kind=prioritised", "algorithm=iql"], "IQL does not tell how its critics err: choose sac"),
         (
             ["learner.sampling.kind=return_weighted", "demonstrations.episodes=0"],

@@ -68,6 +68,14 @@ def test_before_a_run_it_is_said_what_nobody_could_check(reach_data, capsys):
     assert "Warning" not in said
 
 
+def test_before_a_run_it_is_said_where_episodes_cannot_be_followed(reach_data, capsys):
+    path = reach_data()  # Whose next observations are drawn by lot.
+    check(config_of(path, 3))
+    assert f"In {path} 5 of 8 steps lead elsewhere than where the next step" in capsys.readouterr().err
+    check(config_of(reach_data(next_observations=None), 3))
+    assert "lead elsewhere" not in capsys.readouterr().err
+
+
 def test_data_without_a_success_are_warned_of_and_used(reach_data, capsys):
     path = reach_data(rewards=-np.arange(8.0), terminals=np.zeros(8))
     check(config_of(path, 2))
@@ -98,6 +106,24 @@ def test_data_without_rewards_are_for_those_who_need_none(reach_data, capsys, re
             InputError, match=r"no field 'rewards'.* algorithm=explore|rewards holds nan in row 3"
         ):
             records_of(config_of(path, 3, *other))
+
+
+def test_data_without_rewards_are_not_drawn_by_return(reach_data):
+    rewards = np.array([0, 0, 1, np.nan, 0, 0, 0, 0])
+    for algorithm in ("explore", "bc"):
+        ratio = ["learner.demonstration_ratio=1"] if algorithm == "bc" else []
+        config = config_of(
+            reach_data(rewards=rewards),
+            3,
+            f"algorithm={algorithm}",
+            "learner.sampling.kind=return_weighted",
+            *ratio,
+        )
+        with pytest.raises(
+            InputError, match="return_weighted, but 1 of 8 recorded transitions have no reward"
+        ):
+            check(config)
+    check(config_of(reach_data(), 3, "algorithm=explore", "learner.sampling.kind=return_weighted"))
 
 
 @pytest.mark.parametrize(
