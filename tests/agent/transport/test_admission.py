@@ -104,12 +104,12 @@ def server_keys(tmp_path):
     return ServerKeys(tmp_path / "learner" / "learner.key_secret", tmp_path / "learner" / "actors")
 
 
-def test_nobody_takes_the_name_of_anothers_key(key_of, server_keys, serve, join, caplog):
+def test_nobody_takes_the_name_of_anothers_key(wait_until, key_of, server_keys, serve, join, caplog):
     one, two = key_of("one", listed_as="arm-1"), key_of("two", listed_as="arm-2")
     server = serve(keys=server_keys)
     with caplog.at_level("INFO"):
         join(server.address, "arm-1", keys=one).wait_welcome(PATIENCE_S)
-    assert "(key 'arm-1')" in caplog.text
+        wait_until(lambda: "(key 'arm-1')" in caplog.text)  # Logged after the welcome was sent.
     thief = join(server.address, "arm-1", spool="thief", keys=two)
     with pytest.raises(InputError, match=r"'arm-1' has a key of its own.*that of 'arm-2'"):
         thief.wait_welcome(PATIENCE_S)
