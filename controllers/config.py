@@ -3,12 +3,13 @@
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Literal, dataclass_transform, get_args, get_origin
+from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
 
+_Config = TypeVar("_Config", bound=msgspec.Struct)
 _REFUSED = re.compile(
     r"(?:Object (?:contains unknown|missing required) field `(?P<key>.+?)`|Invalid enum value '?(?P<value>.*?)'?)"
     r"(?: - at `\$\.?(?P<path>.*)`)?$"
@@ -64,11 +65,31 @@ def explain(error: msgspec.ValidationError, kind: Any) -> str:
     if not refused or not names:
         return f"{said}."
     word = refused["key"] or refused["value"]
-    near = [
-        name for name in difflib.get_close_matches(word, names, 1) if name != word
-    ]  # What is missing is no slip.
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{said}; {'known are' if refused['key'] else 'choose from'} {', '.join(names)}.{hint}"
+    known = "known are" if refused["key"] else "choose from"
+    return f"{said}; {known} {', '.join(names)}.{did_you_mean(word, names)}"
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """A sentence, with a blank before it, about the name that is like a word; empty if none is, or the word is one."""
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f" Did you mean {near[0]!r}?" if near and near[0] != word else ""
+
+
+def read(kind: type[_Config], plain: Mapping[str, Any], what: str) -> _Config:
+    """A configuration from plain data.
+
+    Args:
+        kind: Its class.
+        plain: What was read from YAML.
+        what: For people, what is read, or that it does not fit something.
+
+    Raises:
+        InputError: A key is unknown or missing, or a value does not fit.
+    """
+    try:
+        return msgspec.convert(dict(plain), kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{what}: {explain(error, kind)}") from None
 
 
 def not_finite(plain: Any, path: str = "") -> str:

@@ -1,11 +1,11 @@
 """The command line: `journeyman VERB [--option ...] [key=value ...]`."""
 
 import argparse
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
+from controllers.config import did_you_mean
 from robot_env.program import run_program
 
 # Verb -> what it does. Each is a module of that name with `run(options) -> exit code`.
@@ -80,8 +80,7 @@ def _known_verb(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     """The same words; ends the program with a sentence if the first is no verb."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and not words[0].startswith("-") and words[0] not in _VERBS:
-        near = difflib.get_close_matches(words[0], _VERBS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(words[0], _VERBS)
         parser.error(f"there is no verb {words[0]!r}; choose from {', '.join(_VERBS)}.{hint}")
     return words
 

@@ -1,6 +1,5 @@
 """The configuration of a run: composed by Hydra, checked and frozen here, written beside the run."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from agent.config import Config, InputError
 from agent.learner_config import LearnerConfig
 from agent.storage import write_atomically
 from agent.transport.limits import Limits
-from controllers.config import choices, explain
+from controllers.config import choices, did_you_mean, explain
 from robot_env.task import Task
 from robot_env.trouble.watch import TroubleConfig
 
@@ -413,12 +412,7 @@ def _no_such_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     # Of a group of which several may be chosen, the error knows none.
     options = sorted(error.options or GlobalHydra.instance().config_loader().get_group_options(group))
-    return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{_hint(choice, options)}"
-
-
-def _hint(word: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, choices, 1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{did_you_mean(choice, options)}"
 
 
 def _freeze(plain: Any, where: str = "") -> RunConfig:
@@ -436,7 +430,7 @@ def _explain(error: msgspec.ValidationError) -> str:
     name, path = unknown.group(1), unknown.group(2) or ""
     fields = choices(error, RunConfig)
     key = f"{path}.{name}".lstrip(".")
-    return f"There is no key {key!r}; choose from {', '.join(fields)}.{_hint(name, fields)}"
+    return f"There is no key {key!r}; choose from {', '.join(fields)}.{did_you_mean(name, fields)}"
 
 
 def _one_line(error: Exception) -> str:

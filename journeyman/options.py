@@ -3,7 +3,6 @@
 What must be text is taken as it stands: a folder may be called `2026-01-31` or `-`, which YAML would not leave alone.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import msgspec
 import yaml
 
 from agent.config import InputError
-from controllers.config import explain
+from controllers.config import did_you_mean, explain
 
 _Options = TypeVar("_Options", bound=msgspec.Struct)
 
@@ -51,8 +50,7 @@ def _put(plain: dict[str, Any], key: str, text: str, kind: type[msgspec.Struct],
     name, _, rest = key.partition(".")
     fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
     if name not in fields:
-        near = difflib.get_close_matches(name, list(fields), 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, fields)
         raise InputError(
             f"journeyman {verb} has no key {name!r}; choose from {', '.join(sorted(fields))}.{hint}"
         )

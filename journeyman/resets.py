@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError, read
 from robot_env.contracts import RewardModel, Verifier
 from robot_env.env import RobotEnv
 from robot_env.resets.chain import Link, ResetChain
@@ -157,14 +157,14 @@ def _judges(env: RobotEnv) -> Iterable[RewardModel]:
 
 
 def _read(env: RobotEnv, config: Mapping[str, Any]) -> tuple[ChainConfig, ScriptedResetConfig]:
-    chosen = _convert(config, ChainConfig, "reset.config")
+    chosen = read(ChainConfig, config, "reset.config does not fit")
     told = _told_by_task(env) | chosen.scripted
     if "start" not in told:
         raise InputError(
             f"Task {env.task.name!r} does not say where the arm starts: give scene_config.start, or "
             "reset.config.scripted.start."
         )
-    return chosen, _convert(told, ScriptedResetConfig, "reset.config.scripted")
+    return chosen, read(ScriptedResetConfig, told, "reset.config.scripted does not fit")
 
 
 def _told_by_task(env: RobotEnv) -> dict[str, Any]:
@@ -177,10 +177,3 @@ def _told_by_task(env: RobotEnv) -> dict[str, Any]:
         if isinstance(box, Mapping) and len(box.get("min_m", ())) == 2:
             objects[name] = {"region": box, "max_yaw_rad": scene_config.get("max_yaw_rad", 0.0)}
     return told | {"objects": objects}
-
-
-def _convert(plain: Mapping[str, Any], kind: Any, where: str) -> Any:
-    try:
-        return msgspec.convert(dict(plain), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{where} does not fit: {explain(error, kind)}") from None

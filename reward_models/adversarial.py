@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, make_encoder
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError, read
 from reward_models.judged import STATE, judged_spec, state_entries
 from robot_env.contracts import Observation, Reward
 from robot_env.env import RobotEnv
@@ -241,8 +240,5 @@ def make_adversarial_reward(
     Raises:
         InputError: `config` is not an `AdversarialConfig` or does not fit the task, or there are no positives.
     """
-    try:
-        chosen = msgspec.convert(dict(config), AdversarialConfig, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"reward.learner_config: {explain(error, AdversarialConfig)}") from None
+    chosen = read(AdversarialConfig, config, "reward.learner_config")
     return AdversarialReward(chosen, spec, state_names, demonstrations, device, seed)

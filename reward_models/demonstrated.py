@@ -4,12 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.transition import TransitionSpec
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError, read
 from reward_models.judged import STATE
 from reward_models.payment import ProgressPayment
 from reward_models.success_classifier.calibration import seldom_exceeded
@@ -217,7 +216,4 @@ def read_config(config: Mapping[str, Any], kind: type[_Config]) -> _Config:
     Raises:
         InputError: A key is unknown or a value does not fit.
     """
-    try:
-        return msgspec.convert(dict(config), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"reward.config: {explain(error, kind)}") from None
+    return read(kind, config, "reward.config")

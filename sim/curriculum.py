@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, read
 from robot_env.contracts import ResetResult
 from sim.scene import TwinScene
 
@@ -136,7 +135,4 @@ def read_curriculum_config(kind: type[_Config], config: Mapping[str, Any]) -> _C
     Raises:
         InputError: It does not fit.
     """
-    try:
-        return msgspec.convert(dict(config), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"curriculum.config: {explain(error, kind)}") from None
+    return read(kind, config, "curriculum.config")

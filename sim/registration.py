@@ -1,14 +1,12 @@
 """Makes environments of the twin: by task, by name, by gymnasium id, or as the factory of `robot=twin`."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import msgspec
 
-from controllers.config import InputError, explain
+from controllers.config import InputError, did_you_mean, read
 from robot_env.contracts import Camera
 from robot_env.env import RobotEnv
 from robot_env.task import Task, load_task
@@ -30,9 +28,9 @@ def load(name: str) -> Task:
     """
     names = task_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"There is no task {name!r}; choose from {', '.join(names)}.{hint}")
+        raise InputError(
+            f"There is no task {name!r}; choose from {', '.join(names)}.{did_you_mean(name, names)}"
+        )
     return load_task(_TASKS / f"{name}.yaml")
 
 
@@ -64,10 +62,7 @@ def make_twin(task: Task, config: Mapping[str, Any], render: bool = False) -> Ro
     Raises:
         InputError: `config` is not a `TwinConfig`.
     """
-    try:
-        twin_config = msgspec.convert(dict(config), TwinConfig, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"robot.config does not fit the twin: {explain(error, TwinConfig)}") from None
+    twin_config = read(TwinConfig, config, "robot.config does not fit the twin")
     return make_env(task, twin_config, render)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError, read
 from reward_models.goal_pose import GoalPoseConfig, GoalPoseReward
 from robot_env.contracts import ResetPolicy, RewardModel
 from robot_env.env import RobotEnv, state_layout
@@ -78,10 +78,7 @@ def read_ros2_config(config: Mapping[str, Any]) -> Ros2Config:
     Raises:
         InputError: It is not a `Ros2Config`.
     """
-    try:
-        return msgspec.convert(dict(config), Ros2Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"robot.config does not fit a ROS 2 robot: {explain(error, Ros2Config)}") from None
+    return read(Ros2Config, config, "robot.config does not fit a ROS 2 robot")
 
 
 def make_ros2(task: Task, config: Mapping[str, Any], render: bool = False) -> RobotEnv:

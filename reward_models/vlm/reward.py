@@ -6,10 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
-from controllers.config import InputError, explain
+from controllers.config import InputError, read
 from reward_models.payment import ProgressPayment
 from reward_models.vlm.client import Image, VlmClient, VlmConfig, VlmError
 from robot_env.contracts import Observation, Reward
@@ -192,8 +191,5 @@ def make_vlm_reward(env: RobotEnv, config: Mapping[str, Any]) -> VlmReward:
     Raises:
         InputError: `config` is not a `VlmRewardConfig`, or does not fit the task.
     """
-    try:
-        chosen = msgspec.convert(dict(config), VlmRewardConfig, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"reward.config: {explain(error, VlmRewardConfig)}") from None
+    chosen = read(VlmRewardConfig, config, "reward.config")
     return VlmReward(VlmClient(chosen), env.task, chosen)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Literal, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, read
 from controllers.rotations import conjugate, multiply, rotate
 from controllers.state import RobotState
 from robot_env.devices.bindings import GRIPPER_WORDS, ROTATIONS
@@ -155,7 +154,4 @@ def read_device_config(kind: type[_Config], config: Mapping[str, Any]) -> _Confi
     Raises:
         InputError: A key or value is unknown.
     """
-    try:
-        return msgspec.convert(dict(config), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"device.config: {explain(error, kind)}") from None
+    return read(kind, config, "device.config")

@@ -1,6 +1,5 @@
 """A robot as ROS 2 shows it, as data: one YAML per robot in `robot_env/ros/robots`."""
 
-import difflib
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from controllers.config import Config, InputError, explain, not_finite
+from controllers.config import Config, InputError, did_you_mean, explain, not_finite
 from controllers.kinematics import KinematicsConfig
 from controllers.limits import SafetyLimits
 from robot_env.task import Task
@@ -198,8 +197,7 @@ def load_description(name: str) -> RobotDescription:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else ROBOTS / f"{name}.yaml"
     if path.parent == ROBOTS and name not in robot_names():
-        near = difflib.get_close_matches(name, robot_names(), 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, robot_names())
         raise InputError(
             f"There is no robot {name!r}; choose from {', '.join(robot_names())}, or give the path of a YAML.{hint}"
         )

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import msgspec
-
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, InputError, read
 from robot_env.ros.description import RobotDescription
 
 Parameters = TypeVar("Parameters", bound=Config)
@@ -19,10 +17,7 @@ def read_parameters(
     Raises:
         InputError: They do not fit; the message names the key.
     """
-    try:
-        return msgspec.convert(dict(config), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(f"interface of robot {description.name!r}: {explain(error, kind)}") from None
+    return read(kind, config, f"interface of robot {description.name!r}")
 
 
 def require_base_frame(description: RobotDescription, reader: str) -> str:
