@@ -12,6 +12,7 @@ import torch
 
 from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_policy
 from agent.config import InputError
+from agent.networks import EnsembleLinear
 from agent.sac import SAC, SACConfig, Transitions
 from agent.transition import TransitionSpec
 
@@ -173,6 +174,13 @@ def test_target_subset_is_drawn_without_replacement_and_varies(spec, make_batch)
         sac.update_critic(transitions(make_batch(8, seed)))
     assert all(len(set(pair)) == 2 for pair in seen)
     assert len({frozenset(pair) for pair in seen}) == 6
+
+
+@pytest.mark.parametrize("members", [None, torch.tensor([2, 0])])
+def test_one_column_is_the_matrix_product(members):
+    layer = EnsembleLinear(3, 5, 1)
+    x = torch.randn(3 if members is None else 2, 4, 5)
+    torch.testing.assert_close(layer.of_one_column(x, members), layer(x, members))
 
 
 def test_ensemble_members_learn_as_if_alone(spec, make_batch):
