@@ -1,9 +1,10 @@
 """The actor: drives the environment at its rate and streams every transition to the learner."""
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -73,6 +74,7 @@ class _Tally:
     total: float = 0.0
     interventions: int = 0
     intervened_steps: int = 0
+    inference_s: list[float] = field(default_factory=list)
     _intervened: bool = False
 
     def add(self, reward: float, intervened: bool) -> None:
@@ -81,6 +83,13 @@ class _Tally:
         self.interventions += intervened and not self._intervened
         self.intervened_steps += intervened
         self._intervened = intervened
+
+    def inference(self) -> dict[str, float]:
+        """How long the policy took to decide: median, 99th percentile and longest; empty where it never did."""
+        if not self.inference_s:
+            return {}
+        median_s, p99_s, worst_s = np.quantile(self.inference_s, [0.5, 0.99, 1.0], method="inverted_cdf")
+        return {"median_s": float(median_s), "p99_s": float(p99_s), "worst_s": float(worst_s)}
 
 
 class Actor:
@@ -244,7 +253,7 @@ class Actor:
             if not self._turns.wait_for_turn(who):
                 return
             self._take_weights_of(agent)
-            action = self._act(agent, observation, rng)
+            action = self._act(agent, observation, rng, tally)
             raw, reward, terminated, truncated, info = self._env.step(action)
             next_observation = self._spec.observation(raw)
             intervened = bool(info.get("intervened", False))
@@ -271,10 +280,13 @@ class Actor:
             observation, done = next_observation, terminated or truncated
         self._report_episode(agent, episode, tally, info, started.get("reset_attempts", ()))
 
-    def _act(self, agent: Agent, observation: dict[str, Any], rng: np.random.Generator) -> Any:
+    def _act(self, agent: Agent, observation: dict[str, Any], rng: np.random.Generator, tally: _Tally) -> Any:
         if self._client.known_steps < self._config.random_steps:
             return rng.uniform(-1.0, 1.0, self._spec.action_space.shape).astype(np.float32)
-        return fit_action(agent.policy, observation, self._spec, deterministic=False)
+        started_s = time.perf_counter()
+        action = fit_action(agent.policy, observation, self._spec, deterministic=False)
+        tally.inference_s.append(time.perf_counter() - started_s)
+        return action
 
     def _due_after(self, steps: int) -> int:
         every = self._config.evaluate_every
@@ -338,6 +350,8 @@ class Actor:
             "missed_deadlines": int(rate.missed) if rate else 0,
             "ticks": int(rate.ticks) if rate else 0,
             "worst_lateness_s": float(rate.worst_lateness_s) if rate else 0.0,
+            "lateness": rate.lateness.summary() if rate else {},
+            "inference": tally.inference(),
         }
         if "true_success" in info:
             report["true_success"] = bool(info["true_success"])

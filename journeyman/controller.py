@@ -15,7 +15,11 @@ from journeyman.twin import ros_arguments, write_task
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until a signal. The robot is `robot.config.arm`, the workspace that of `task`; `run=DIR`: where to log."""
+    """Run until a signal.
+
+    The robot is `robot.config.arm`, the loop's rate `robot.config.controller_rate_hz`, the workspace that of `task`;
+    `run=DIR`: where to log.
+    """
     from journeyman.ros.assembly import read_ros2_config
     from robot_env.ros.controller_node import main  # Imports ROS.
 
@@ -29,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
         parameters = {
             "task": write_task(config, Path(folder)),
             "arm": robot.arm,
+            "rate_hz": robot.controller_rate_hz,
             "use_sim_time": robot.simulated_time,
         }
         return main([*ros_arguments(parameters), *robot.ros_arguments])

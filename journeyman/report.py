@@ -140,12 +140,23 @@ def _summary(
         },
         "missed_deadlines": sum(e["missed_deadlines"] for e in processes),
         "worst_lateness_s": max((e["worst_lateness_s"] for e in processes), default=0.0),
+        "lateness": [e.get("lateness", {}) for e in processes],
+        "inference": _worst_inference(episodes),
         "observation_ages": [e.get("observation_ages", {}) for e in processes],
         "limit_hits": [e["limit_hits"] for e in processes],
         "interventions": interventions.summarise(episodes),
         "practice": _practice(config, journal, episodes),
         "reward_watch": reward_watch.watch(episodes),
     }
+
+
+def _worst_inference(episodes: list[dict[str, Any]]) -> dict[str, float]:
+    """How long policies took to decide: of each figure the one of the episode where it was worst."""
+    worst: dict[str, float] = {}
+    for entry in episodes:
+        for name, seconds in entry.get("inference", {}).items():
+            worst[name] = max(worst.get(name, 0.0), seconds)
+    return worst
 
 
 def _decline(

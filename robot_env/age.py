@@ -1,4 +1,4 @@
-"""How old observations were when they were used: counted in bins, so that a run of hours stays small."""
+"""How old or how late something was: counted in bins, so that a run of hours stays small."""
 
 from dataclasses import dataclass, field
 

@@ -1,12 +1,10 @@
 """Time as the control loop sees it: a clock to sleep on and a rate held by absolute deadlines."""
 
 import time
-from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from robot_env.age import AgeStatistics
 
 
 class Clock(Protocol):
@@ -35,25 +33,18 @@ class WallClock:
             time.sleep(remaining_s)
 
 
-# Upper edges in units of one period; the last bin of each histogram is open.
-LATENESS_EDGES = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
-PERIOD_EDGES = np.array([0.5, 0.9, 0.97, 0.99, 1.01, 1.03, 1.1, 1.5, 2.0])
-
-
 @dataclass
 class RateStatistics:
-    """Counts of how well a rate was held. Histograms are in units of one period.
+    """Counts of how well a rate was held.
 
     Attributes:
-        lateness: Counts per bin of `LATENESS_EDGES`, shape (8,).
-        period: Counts per bin of `PERIOD_EDGES`, shape (10,).
+        lateness: Of every wake-up.
         ticks: Number of deadlines.
         missed: Deadlines passed by more than one period.
         worst_lateness_s: The latest wake-up.
     """
 
-    lateness: NDArray[np.int64] = field(default_factory=lambda: np.zeros(LATENESS_EDGES.size + 1, np.int64))
-    period: NDArray[np.int64] = field(default_factory=lambda: np.zeros(PERIOD_EDGES.size + 1, np.int64))
+    lateness: AgeStatistics = field(default_factory=AgeStatistics)
     ticks: int = 0
     missed: int = 0
     worst_lateness_s: float = 0.0
@@ -74,8 +65,7 @@ class Rate:
 
     def restart(self) -> None:
         """Begin the schedule now, for example after a reset."""
-        self._last_s = self._clock.now_s()
-        self._deadline_s = self._last_s + self.period_s
+        self._deadline_s = self._clock.now_s() + self.period_s
 
     def wait(self) -> float:
         """Sleep until the next deadline.
@@ -88,18 +78,15 @@ class Rate:
         self._clock.sleep_until(self._deadline_s)
         now_s = self._clock.now_s()
         lateness_s = max(0.0, now_s - self._deadline_s)
-        self._record(now_s, lateness_s)
+        self._record(lateness_s)
         self._deadline_s += self.period_s
         if lateness_s > self.period_s:
             self._deadline_s = now_s + self.period_s
-        self._last_s = now_s
         return lateness_s
 
-    def _record(self, now_s: float, lateness_s: float) -> None:
+    def _record(self, lateness_s: float) -> None:
         statistics = self.statistics
         statistics.ticks += 1
         statistics.missed += lateness_s > self.period_s
         statistics.worst_lateness_s = max(statistics.worst_lateness_s, lateness_s)
-        # 1e-9: a simulated clock reaches its deadline up to rounding.
-        statistics.lateness[bisect_left(LATENESS_EDGES, lateness_s / self.period_s - 1e-9)] += 1
-        statistics.period[bisect_left(PERIOD_EDGES, (now_s - self._last_s) / self.period_s)] += 1
+        statistics.lateness.add(lateness_s)

@@ -29,6 +29,7 @@ class Ros2Config(Config):
         arm: Name of a robot in `robot_env/ros/robots`, or the path of a YAML like them.
         namespace: Of all the robot's topics and nodes that do not begin with a slash, such as `left`; none if empty.
         simulated_time: Whether time is what `/clock` says.
+        controller_rate_hz: Of the loop of `journeyman controller`, and of the one that `journeyman twin` starts.
         connect_timeout_s: How long to wait for a first state; nodes take seconds to find each other at times.
         objects_topic: Poses of what the task observes besides the arm, with `{name}` in it.
         objects_max_age_s: An older pose is not believed.
@@ -45,6 +46,7 @@ class Ros2Config(Config):
     arm: str = "twin"
     namespace: str = ""
     simulated_time: bool = False
+    controller_rate_hz: float = 100.0
     connect_timeout_s: float = 20.0
     objects_topic: str = "objects/{name}/pose"
     objects_max_age_s: float = 0.1
@@ -63,6 +65,8 @@ class Ros2Config(Config):
             raise ValueError(
                 f"namespace {self.namespace!r} must be names of letters, digits and _ with slashes between them"
             )
+        if not 10.0 <= self.controller_rate_hz <= 1000.0:
+            raise ValueError(f"controller_rate_hz {self.controller_rate_hz} must lie between 10 and 1000")
 
     @property
     def ros_arguments(self) -> list[str]:

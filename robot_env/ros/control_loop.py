@@ -129,6 +129,7 @@ class ControlLoop:
         try:
             if not prefer_control_loop(beside_the_arm=True):
                 self._logger.info("No real-time permission: the control loop runs at ordinary priority.")
+            rate.restart()  # That took a while, and it is not the loop that was late.
             while not self._ending.is_set():
                 self._wait_and_tick(rate)
             with self.lock:

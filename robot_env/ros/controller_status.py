@@ -126,7 +126,11 @@ class StatusTopics:
             "ticks": str(statistics.ticks),
             "missed": str(statistics.missed),
             "worst_lateness_s": f"{statistics.worst_lateness_s:.6f}",
-        } | {f"hit.{name}": str(count) for name, count in sorted(report.hits.items())}
+        }
+        values |= {
+            f"lateness.{name}": f"{late_s:.6f}" for name, late_s in statistics.lateness.summary().items()
+        }
+        values |= {f"hit.{name}": str(count) for name, count in sorted(report.hits.items())}
         sentence = f"{report.message[0].upper()}{report.message[1:].rstrip('.')}."
         if report.state in _HELP:
             sentence += " " + _HELP[report.state].format(self._node.get_fully_qualified_name())

@@ -285,6 +285,17 @@ def test_every_change_of_state_is_in_the_journal_with_its_reason_and_how_long_th
     assert "until somebody says resume" in next(e["why"] for e in states if e["state"] == "paused")
 
 
+def test_a_report_tells_how_long_the_policy_took_to_decide(tmp_path, make_rig):
+    with make_rig(tmp_path, allowance=20, random_steps=EPISODE_STEPS) as rig:
+        rig.start().wait_for_rows(20)
+        rig.until(lambda: len(rig.witness.episodes) == 2)
+    by_chance, by_policy = rig.entries("episode")
+    assert by_chance["inference"] == {}
+    times = by_policy["inference"]
+    assert 0.0 < times["median_s"] <= times["p99_s"] <= times["worst_s"]
+    assert by_policy["lateness"].keys() == {"median_s", "p99_s"}
+
+
 def test_an_actor_paused_before_its_first_policy_leaves_the_robot_untouched(tmp_path, make_rig):
     with make_rig(tmp_path, allowance=3) as rig:
         rig.actor.pause()

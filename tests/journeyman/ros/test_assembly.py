@@ -182,6 +182,7 @@ def test_a_reward_by_nearness_to_a_goal_needs_no_judge(make, task):
         ({"arm": "twim"}, "There is no robot 'twim'; .* Did you mean 'twin'"),
         ({"arm": "/no/such.yaml"}, r"Robot file /no/such\.yaml cannot be read"),
         ({"reward": "goal_pose"}, r"say where, by robot\.config\.goal_pose\.goal_position_m"),
+        ({"controller_rate_hz": 5}, r"controller_rate_hz 5.0 must lie between 10 and 1000"),
         ({"objects_topic": "poses"}, r"objects_topic 'poses' must hold \{name\}"),
     ],
 )

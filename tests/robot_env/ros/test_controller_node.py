@@ -813,6 +813,7 @@ def test_diagnostics_tell_what_the_loop_did(wait_until, ready):
     assert int(values["ticks"]) > 10
     assert 0 <= int(values["missed"]) <= int(values["ticks"])
     assert float(values["worst_lateness_s"]) >= 0.0
+    assert 0.0 < float(values["lateness.median_s"]) <= float(values["lateness.p99_s"])
 
 
 NOBODY = ["joint_states:=nobody"]
