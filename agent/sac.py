@@ -35,7 +35,7 @@ from agent.transition import PRIVILEGED, Observation, TransitionSpec
 
 
 class SACConfig(Config):
-    """Defaults are RLPD's for state observations, with the ensemble and ratio that two CPU cores can carry.
+    """Defaults for vectors and episodes of tens of steps, with the ensemble and ratio that two CPU cores can carry.
 
     Attributes:
         batch_size: Transitions per critic update.

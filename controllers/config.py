@@ -53,14 +53,15 @@ def choices(error: msgspec.ValidationError, kind: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in (*values, *members))
 
 
-def explain(error: msgspec.ValidationError, kind: Any) -> str:
+def explain(error: msgspec.ValidationError, kind: Any, plain: Any = None) -> str:
     """What is wrong, in one sentence; with what would have been right, if that can be listed.
 
     Args:
         error: Of `msgspec.convert`.
         kind: What was to be made.
+        plain: Of what, for the value that is of the wrong type.
     """
-    said = " ".join(str(error).split()).replace(" - at `$.", " at `").rstrip(".")
+    said = " ".join(str(error).split()).replace(" - at `$.", f"{_bad_value(error, plain)} at `").rstrip(".")
     refused, names = _REFUSED.match(str(error)), choices(error, kind)
     if not refused or not names:
         return f"{said}."
@@ -89,7 +90,7 @@ def read(kind: type[_Config], plain: Mapping[str, Any], what: str) -> _Config:
     try:
         return msgspec.convert(dict(plain), kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{what}: {explain(error, kind)}") from None
+        raise InputError(f"{what}: {explain(error, kind, plain)}") from None
 
 
 def not_finite(plain: Any, path: str = "") -> str:
@@ -107,6 +108,17 @@ def not_finite(plain: Any, path: str = "") -> str:
     elif isinstance(plain, list | tuple):
         parts = ((f"{path}[{index}]", value) for index, value in enumerate(plain))
     return next(filter(None, (not_finite(value, name) for name, value in parts)), "")
+
+
+def _bad_value(error: msgspec.ValidationError, plain: Any) -> str:
+    """The value that is of the wrong type, with a blank before it; "" where it cannot be told in a few words."""
+    wrong = re.fullmatch(r"Expected .*, got `\w+` - at `\$\.(?P<path>[^\s]*)`", str(error))
+    for part in re.findall(r"\[(\d+)\]|([^.\[\]]+)", wrong["path"] if wrong else ""):
+        try:
+            plain = plain[int(part[0]) if part[0] else part[1]]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return f" {plain!r}" if wrong and isinstance(plain, str | int | float) and len(str(plain)) < 60 else ""
 
 
 def _leaves_at(kind: Any, path: str) -> Iterator[Any]:

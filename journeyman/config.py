@@ -419,14 +419,14 @@ def _freeze(plain: Any, where: str = "") -> RunConfig:
     try:
         return msgspec.convert(plain, RunConfig, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}{_explain(error)}") from None
+        raise InputError(f"{where}{_explain(error, plain)}") from None
 
 
-def _explain(error: msgspec.ValidationError) -> str:
+def _explain(error: msgspec.ValidationError, plain: Any) -> str:
     """Turn what msgspec says into a sentence that names the choices."""
     unknown = re.match(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*)`)?", str(error))
     if not unknown:
-        return explain(error, RunConfig)
+        return explain(error, RunConfig, plain)
     name, path = unknown.group(1), unknown.group(2) or ""
     fields = choices(error, RunConfig)
     key = f"{path}.{name}".lstrip(".")

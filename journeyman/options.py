@@ -42,7 +42,7 @@ def read_options(kind: type[_Options], words: Sequence[str], verb: str) -> _Opti
             raise InputError(
                 f"journeyman {verb} needs `{missing[1]}`: write {missing[1]}=VALUE; its keys are {keys}."
             ) from None
-        raise InputError(explain(error, kind)) from None
+        raise InputError(explain(error, kind, plain)) from None
 
 
 def _put(plain: dict[str, Any], key: str, text: str, kind: type[msgspec.Struct], verb: str) -> None:

@@ -188,10 +188,11 @@ def load_task(path: Path) -> Task:
         InputError: The file is missing, or not a task; the message names the key.
     """
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()), Task, strict=False)
+        plain = yaml.safe_load(path.read_text())
+        return msgspec.convert(plain, Task, strict=False)
     except OSError as error:
         raise InputError(f"Task file {path} cannot be read: {error.strerror}; check the path.") from None
     except msgspec.ValidationError as error:
-        raise InputError(f"{path} is not a task: {explain(error, Task)}") from None
+        raise InputError(f"{path} is not a task: {explain(error, Task, plain)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a task: {' '.join(str(error).split())}.") from None

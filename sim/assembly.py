@@ -56,7 +56,7 @@ def _scene_config(task: Task, scene_class: type[TwinScene]) -> Config:
     try:
         return msgspec.convert(task.scene_config, scene_class.config_type)
     except msgspec.ValidationError as error:
-        why = explain(error, scene_class.config_type)
+        why = explain(error, scene_class.config_type, task.scene_config)
         raise InputError(f"scene_config of task {task.name!r} does not fit {task.scene}: {why}") from None
 
 

@@ -24,4 +24,4 @@ def read_sink_options(config: dict[str, Any], kind: type[_Options], name: str) -
     try:
         return msgspec.convert(config, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InputError(f"sink.{name}.config: {explain(error, kind)}") from None
+        raise InputError(f"sink.{name}.config: {explain(error, kind, config)}") from None

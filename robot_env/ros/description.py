@@ -207,7 +207,7 @@ def load_description(name: str) -> RobotDescription:
     except OSError as error:
         raise InputError(f"Robot file {path} cannot be read: {error.strerror}; check the path.") from None
     except msgspec.ValidationError as error:
-        raise InputError(f"{path} is not a robot: {explain(error, RobotDescription)}") from None
+        raise InputError(f"{path} is not a robot: {explain(error, RobotDescription, plain)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a robot: {' '.join(str(error).split())}.") from None
     if where := not_finite(plain):

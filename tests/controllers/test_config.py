@@ -87,6 +87,19 @@ def test_what_cannot_be_listed_is_a_plain_sentence():
     assert explain(error, Outer) == "Expected `float`, got `str` at `part.size_m`."
 
 
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [
+        ({"part": {"size_m": "long"}}, "'long'"),
+        ({"several": [{"size_m": "wide"}]}, "'wide'"),
+        ({"several": {"size_m": 3}}, ""),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told(plain, value):
+    said = explain(refusal(plain), Outer, plain)
+    assert f"`{value and ' '}{value} at `" in said
+
+
 def test_a_key_at_the_top_is_refused_with_those_of_the_top():
     said = explain(refusal({"prt": {}}), Outer)
     assert said == (

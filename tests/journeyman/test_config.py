@@ -53,7 +53,7 @@ def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_
         ("learner.devise=cpu", r"no key 'learner\.devise'; choose from .*device.*mean 'device'"),
         ("sed=1", r"no key 'sed'; choose from .*Did you mean 'seed'"),
         ("task.action.translation=1", r"no key 'task\.action\.translation'; choose from .*translation_m"),
-        ("seed=many", r"Expected `int`, got `str` at `seed`"),
+        ("seed=many", r"Expected `int`, got `str` 'many' at `seed`"),
         ("learner.start_steps=", r"learner\.start_steps"),
     ],
 )

@@ -85,7 +85,7 @@ def test_what_must_be_text_is_taken_as_it_stands(text):
         ("size.big=3", "'size' .* has no parts"),
         ("epochs", "'epochs' cannot be read .* key=value"),
         ("epochs=[", "must be YAML"),
-        ("epochs=many", "Expected `int`, got `str` at `epochs`"),
+        ("epochs=many", "Expected `int`, got `str` 'many' at `epochs`"),
         ("held_out=2", "held_out 2.0 must lie between 0 and 1"),
         ("max_success=-1", "must not be negative"),
     ],
