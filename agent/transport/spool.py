@@ -27,11 +27,12 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.config import InputError
-from agent.record_log import FRAME_OVERHEAD, Frame, FrameKind, RecordLog
+from agent.record_log import FRAME_OVERHEAD, FrameKind, RecordLog
 from agent.storage import is_storage_error, make_folder, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
+from agent.transport.segment_reader import Batch, SegmentReader
 from agent.transport.stage import Stage, left, place_of
 
 log = logging.getLogger(__name__)
@@ -72,22 +73,6 @@ class _Item:
     payload: bytes | None
     items: int
     since_s: float
-
-
-class Batch(NamedTuple):
-    """Consecutive items of one kind, ready to be sent.
-
-    Attributes:
-        kind: Of all of them.
-        first_sequence: Number of the first.
-        items: How many; 1 for a report.
-        payload: Their bytes.
-    """
-
-    kind: FrameKind
-    first_sequence: int
-    items: int
-    payload: bytes | memoryview
 
 
 class Spool:
@@ -153,10 +138,7 @@ class Spool:
         # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
         self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
-        self._ahead: deque[Frame] = deque()
-        self._reading = self._segments[0]
-        self._offset = self._reading.start
-        self._position = self.oldest_sequence
+        self._reader = SegmentReader(self._segments[0], self.oldest_sequence)
         self._closing = False
         self._error: BaseException | None = None
         self._writer: threading.Thread | None = None
@@ -416,7 +398,7 @@ class Spool:
             segment.close()
         self._segments = [last]
         last.clear()
-        self._begin_at(last, last.start, self._written)
+        self._reader.begin_at(last, self._written)
 
     def _release(self) -> None:
         """Let what is written be sent."""
@@ -479,13 +461,7 @@ class Spool:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
         if sequence >= self._sendable:
             return None
-        if sequence != self._position:
-            self._seek(sequence)
-        while not self._ahead:
-            self._read_ahead()
-        batch = _take_batch(self._ahead, sequence, self._sendable, self._reading.dtype.itemsize)
-        self._position = sequence + batch.items
-        return batch
+        return self._reader.take(self._segments, sequence, self._sendable)
 
     def acknowledge(self, sequence: int) -> None:
         """The learner has all items numbered lower than `sequence`."""
@@ -501,8 +477,8 @@ class Spool:
             done = self._segments[0]
             done.path.unlink(missing_ok=True)
             self._segments = self._segments[1:]
-            if self._reading is done:
-                self._begin_at(self._segments[0], self._segments[0].start, following)
+            if self._reader.segment is done:
+                self._reader.begin_at(self._segments[0], following)
             done.close()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
@@ -567,7 +543,7 @@ class Spool:
             self._stage.begin(self.stream)
         self._segments, self._report_numbers = [fresh], []
         self.next_sequence = self._written = self._sendable = 0
-        self._begin_at(fresh, fresh.start, 0)
+        self._reader.begin_at(fresh, 0)
 
     def _follow_numbers(self) -> int:
         """Check that the numbers on disk have no gap; collect those of reports; return the next one."""
@@ -583,42 +559,3 @@ class Spool:
                     self._report_numbers.append(frame.first_sequence)
                 expected = frame.end_sequence
         return self.acknowledged if expected is None else expected
-
-    def _begin_at(self, segment: RecordLog, offset: int, sequence: int) -> None:
-        """Read on from there, where item `sequence` is, or will be."""
-        self._reading, self._offset, self._position = segment, offset, sequence
-        self._ahead.clear()
-
-    def _read_ahead(self) -> None:
-        frames = self._reading.read_frames(self._offset, BATCH_BYTES)
-        if frames:
-            self._ahead.extend(frames)
-            self._offset += sum(frame.size for frame in frames)
-        else:
-            # Called for an item that exists: what is not in this segment is in the next one.
-            following = self._segments[self._segments.index(self._reading) + 1]
-            self._begin_at(following, following.start, self._position)
-
-    def _seek(self, sequence: int) -> None:
-        begun = [s for s in self._segments if s.first_sequence is not None and s.first_sequence <= sequence]
-        self._begin_at(begun[-1], begun[-1].start, sequence)
-        while not self._ahead:
-            self._read_ahead()
-            while self._ahead and self._ahead[0].end_sequence <= sequence:
-                self._ahead.popleft()
-
-
-def _take_batch(frames: deque[Frame], sequence: int, below: int, itemsize: int) -> Batch:
-    """Take the leading frames of one kind, of items below a number, as one batch.
-
-    It begins at `sequence`, which is in the first.
-    """
-    first = frames.popleft()
-    if first.kind is FrameKind.REPORT:
-        return Batch(first.kind, sequence, 1, bytes(first.payload))
-    parts, end = [first.payload[(sequence - first.first_sequence) * itemsize :]], first.end_sequence
-    while frames and frames[0].kind is FrameKind.RECORDS and frames[0].end_sequence <= below:
-        end = frames[0].end_sequence
-        parts.append(frames.popleft().payload)
-    payload = parts[0] if len(parts) == 1 else b"".join(parts)
-    return Batch(FrameKind.RECORDS, sequence, end - sequence, payload)
