@@ -12,7 +12,6 @@ import fcntl
 import mmap
 import os
 import struct
-import zlib
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from agent.checksum import crc32
 from agent.config import InputError
 from agent.storage import Appender, make_folder, write_atomically
 from agent.transition import Records, describe_layout, differing_layout
@@ -34,7 +34,8 @@ _FRAME_MAGIC = b"JMfr"
 _FILE_HEAD = struct.Struct("<8sIII")  # magic, format version, bytes of JSON, crc32 of JSON
 _FRAME_HEAD = struct.Struct("<4sBxxxIIQ16s")  # magic, kind, count, payload bytes, first sequence, stream
 _CRC = struct.Struct("<I")  # of frame head and payload
-_OVERHEAD = _FRAME_HEAD.size + _CRC.size
+FRAME_OVERHEAD = _FRAME_HEAD.size + _CRC.size
+"""Bytes that a frame takes beside its payload."""
 _READ_BYTES = 4 << 20
 
 
@@ -70,7 +71,7 @@ class Frame(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes in the file."""
-        return _OVERHEAD + len(self.payload)
+        return FRAME_OVERHEAD + len(self.payload)
 
 
 class RecordLog:
@@ -129,7 +130,7 @@ class RecordLog:
     def append_raw(
         self,
         kind: FrameKind,
-        payload: bytes,
+        payload: bytes | memoryview,
         count: int,
         stream: bytes = LOCAL_STREAM,
         first_sequence: int | None = None,
@@ -138,11 +139,11 @@ class RecordLog:
         if first_sequence is None:
             first_sequence = self.cursors.get(stream, 0)
         head = _FRAME_HEAD.pack(_FRAME_MAGIC, kind, count, len(payload), first_sequence, stream)
-        crc = _CRC.pack(zlib.crc32(payload, zlib.crc32(head)))
+        crc = _CRC.pack(crc32(payload, crc32(head)))
         self._appender.append(head, crc, payload)
         self._count(kind, stream, first_sequence, count)
         # Last, because a reader in another thread takes everything below `end` as whole.
-        self.end += _OVERHEAD + len(payload)
+        self.end += FRAME_OVERHEAD + len(payload)
 
     def read_frames(self, offset: int, max_bytes: int = _READ_BYTES) -> list[Frame]:
         """Whole frames from byte `offset`: what fits into `max_bytes`, but one at least if there is any."""
@@ -151,7 +152,7 @@ class RecordLog:
         frames = list(_frames_in(chunk))
         if not frames and available > 0:
             payload_bytes = _FRAME_HEAD.unpack_from(os.pread(self._fd, _FRAME_HEAD.size, offset))[3]
-            frames = list(_frames_in(os.pread(self._fd, _OVERHEAD + payload_bytes, offset)))
+            frames = list(_frames_in(os.pread(self._fd, FRAME_OVERHEAD + payload_bytes, offset)))
         return frames
 
     def frames(self) -> Iterator[Frame]:
@@ -207,7 +208,7 @@ class RecordLog:
     def _scan(self, data: mmap.mmap) -> None:
         while (size := _whole_frame_size(data, self.end)) is not None:
             _, kind, count, _, first_sequence, stream = _FRAME_HEAD.unpack_from(data, self.end)
-            if kind == FrameKind.RECORDS and size != _OVERHEAD + count * self.dtype.itemsize:
+            if kind == FrameKind.RECORDS and size != FRAME_OVERHEAD + count * self.dtype.itemsize:
                 raise InputError(
                     f"{self.path} is damaged at byte {self.end}: {count} records do not fill their frame."
                 )
@@ -243,7 +244,7 @@ def lock(descriptor: int, path: Path) -> None:
 def _create(path: Path, dtype: np.dtype[np.void]) -> None:
     layout = msgspec.json.encode(describe_layout(dtype))
     make_folder(path.parent)
-    head = _FILE_HEAD.pack(_FILE_MAGIC, FORMAT_VERSION, len(layout), zlib.crc32(layout))
+    head = _FILE_HEAD.pack(_FILE_MAGIC, FORMAT_VERSION, len(layout), crc32(layout))
     write_atomically(path, head + layout)
 
 
@@ -262,7 +263,7 @@ def _read_head(path: Path, descriptor: int, dtype: np.dtype[np.void]) -> int:
         )
     # No more than there is: what a damaged head announces may be 4 GB.
     layout = os.pread(descriptor, min(layout_bytes, os.fstat(descriptor).st_size), _FILE_HEAD.size)
-    if len(layout) != layout_bytes or zlib.crc32(layout) != crc:
+    if len(layout) != layout_bytes or crc32(layout) != crc:
         raise InputError(f"The head of {path} is damaged; restore the file from a copy, or begin a new run.")
     try:
         stored = msgspec.json.decode(layout, type=dict[str, str])
@@ -279,9 +280,9 @@ def _read_head(path: Path, descriptor: int, dtype: np.dtype[np.void]) -> int:
 def _frames_in(chunk: bytes) -> Iterator[Frame]:
     """The frames lying wholly in `chunk`, unchecked: they were checked on open or written by this process."""
     view, offset, end = memoryview(chunk), 0, len(chunk)
-    while offset + _OVERHEAD <= end:
+    while offset + FRAME_OVERHEAD <= end:
         _, kind, count, payload_bytes, first_sequence, stream = _FRAME_HEAD.unpack_from(chunk, offset)
-        begin = offset + _OVERHEAD
+        begin = offset + FRAME_OVERHEAD
         offset = begin + payload_bytes
         if offset > end:
             return
@@ -290,16 +291,16 @@ def _frames_in(chunk: bytes) -> Iterator[Frame]:
 
 def _whole_frame_size(data: mmap.mmap, offset: int) -> int | None:
     """Size of the frame at `offset` in bytes, None if no whole and undamaged frame is there."""
-    if offset + _OVERHEAD > len(data):
+    if offset + FRAME_OVERHEAD > len(data):
         return None
     magic, kind, _, payload_bytes, _, _ = _FRAME_HEAD.unpack_from(data, offset)
-    begin = offset + _OVERHEAD
+    begin = offset + FRAME_OVERHEAD
     end = begin + payload_bytes
     if magic != _FRAME_MAGIC or kind not in tuple(FrameKind) or end > len(data):
         return None
     # Every view must be released before the map can be closed.
     with memoryview(data) as view, view[offset : begin - _CRC.size] as head, view[begin:end] as payload:
-        crc = zlib.crc32(payload, zlib.crc32(head))
+        crc = crc32(payload, crc32(head))
     return end - offset if (crc,) == _CRC.unpack_from(data, begin - _CRC.size) else None
 
 

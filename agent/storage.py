@@ -67,7 +67,7 @@ class StorageTrouble:
             log.warning("%s can be written again.", self._what)
 
 
-def write_fully(descriptor: int, parts: Sequence[bytes]) -> None:
+def write_fully(descriptor: int, parts: Sequence[bytes | memoryview]) -> None:
     """Append to a file, in one `write()` wherever the disk takes it.
 
     Raises:
@@ -103,7 +103,7 @@ class Appender:
         self._descriptor = descriptor
         self._torn_at: int | None = None
 
-    def append(self, *parts: bytes) -> None:
+    def append(self, *parts: bytes | memoryview) -> None:
         """Write these, one after the other.
 
         Raises:

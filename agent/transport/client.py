@@ -18,10 +18,10 @@ _PATIENCE_S = 0.01
 class ActorClient:
     """Hands transitions and reports to the learner exactly once each, and takes its newest weights.
 
-    What is handed over is on disk when `send` returns, unless the disk takes longer than a control period has time
-    for, and goes out from there, again and again until the learner has stored it, be it from the next process that
-    opens the same spool. A learner of another run gets none of it: its run begins with a new stream. All methods may
-    be called from any thread.
+    What is handed over outlives this process when `send` returns, in memory of the system or, without that, on disk,
+    unless the disk takes longer than a control period has time for. It goes out from the disk, again and again until
+    the learner has stored it, be it from the next process that opens the same spool. A learner of another run gets
+    none of it: its run begins with a new stream. All methods may be called from any thread.
     """
 
     def __init__(
@@ -51,7 +51,15 @@ class ActorClient:
         """
         check_exposure(address, keys)
         self._address = address
-        self._spool = Spool(spool_directory, spec.dtype, limits=limits, patience_s=_PATIENCE_S)
+        self._spool = Spool(
+            spool_directory,
+            spec.dtype,
+            limits=limits,
+            patience_s=_PATIENCE_S,
+            staged=not limits.sync,
+            on_written=self._wake_sender,
+        )
+        self._sender: Sender | None = None
         self._told = Told(acknowledged=self._spool.acknowledged)
         self._seen_changes = 0
         self._taken_weights: tuple[int, bytes] | None = None
@@ -92,9 +100,9 @@ class ActorClient:
             InputError: The learner refused this actor for good.
             RuntimeError: The sender thread is dead.
         """
-        self.raise_if_dead()
+        if self._told.error is not None:
+            self.raise_if_dead()
         self._spool.append(records)
-        self._sender.wake()
 
     def report(self, values: Report) -> None:
         """Hand over plain values about an episode or an evaluation, in order with the transitions.
@@ -104,7 +112,6 @@ class ActorClient:
         """
         self.raise_if_dead()
         self._spool.append_report(values)
-        self._sender.wake()
 
     def latest_weights(self) -> tuple[int, bytes] | None:
         """Newest version and payload, None if there are none newer than at the last call."""
@@ -223,5 +230,10 @@ class ActorClient:
         if self._closed:
             return
         self._closed = True
-        self._sender.close()
+        if self._sender is not None:
+            self._sender.close()
         self._spool.close()
+
+    def _wake_sender(self) -> None:
+        if self._sender is not None:
+            self._sender.wake()

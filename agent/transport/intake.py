@@ -11,7 +11,7 @@ import numpy as np
 from agent.record_log import FrameKind, RecordLog
 from agent.storage import StorageTrouble
 from agent.transition import Records
-from agent.transport.messages import Report, decode_report
+from agent.transport.messages import Buffer, Report, decode_report
 from agent.transport.quarantine import Quarantine, Run
 
 _WRITE_AGAIN_AFTER_S = 1.0
@@ -104,7 +104,7 @@ class Intake:
         return self._waiting_bytes < self._queue_bytes and time.monotonic() >= self._write_again_s
 
     def take(
-        self, kind: FrameKind, stream: bytes, first_sequence: int, items: int, payload: bytes
+        self, kind: FrameKind, stream: bytes, first_sequence: int, items: int, payload: Buffer
     ) -> Outcome:
         """Store what is new of these items: after `STORED` it is in the log and in the queue, else in neither.
 
@@ -134,7 +134,7 @@ class Intake:
         stream: bytes,
         first_sequence: int,
         items: int,
-        payload: bytes,
+        payload: Buffer,
         reason: str = "",
     ) -> Outcome:
         """As `take`, of items of which all must not be learned from for the same reason, or none."""
@@ -158,7 +158,7 @@ class Intake:
         return Outcome.STORED
 
     def _write(
-        self, kind: FrameKind, payload: bytes, items: int, stream: bytes, first_sequence: int, reason: str
+        self, kind: FrameKind, payload: Buffer, items: int, stream: bytes, first_sequence: int, reason: str
     ) -> bool:
         try:
             if reason:
@@ -175,21 +175,23 @@ class Intake:
         return True
 
     def _keep_aside(
-        self, payload: bytes, items: int, stream: bytes, first_sequence: int, reason: str
+        self, payload: Buffer, items: int, stream: bytes, first_sequence: int, reason: str
     ) -> None:
         if self._log is not None:
             self._log.sync()  # Or after a loss of power the quarantine would say that what came before is stored.
         assert self._quarantine is not None
         self._quarantine.keep(payload, items, stream, first_sequence, reason)
 
-    def _queue(self, kind: FrameKind, items: int, payload: bytes) -> None:
+    def _queue(self, kind: FrameKind, items: int, payload: Buffer) -> None:
+        if kind is FrameKind.REPORT or 2 * len(payload) < _kept_by(payload):
+            payload = bytes(payload)
         with self._changed:
             self._waiting_bytes += len(payload)
             if kind is FrameKind.RECORDS:
                 self._records.append(np.frombuffer(payload, self._dtype))
                 self.environment_steps += items
             else:
-                self._reports.append(payload)
+                self._reports.append(bytes(payload))
             self._changed.notify_all()
 
     def poll(self) -> Records | None:
@@ -225,3 +227,8 @@ class Intake:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+
+def _kept_by(payload: Buffer) -> int:
+    """Bytes that cannot be given back while this is there: of a part, those of the whole."""
+    return memoryview(payload.obj).nbytes if isinstance(payload, memoryview) else len(payload)

@@ -6,7 +6,7 @@ There is no pickle: decoding yields the types below or `MalformedMessageError`, 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,8 @@ MAX_REPORT_BYTES = 1 << 18
 MAX_HEAD_BYTES = 1 << 18
 MAX_WEIGHTS_BYTES = 1 << 30
 
+Buffer: TypeAlias = bytes | memoryview
+_B = TypeVar("_B", bytes, Buffer)
 Scalar: TypeAlias = bool | int | float | str | None
 Report: TypeAlias = dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
 """Plain values an actor tells about an episode or an evaluation."""
@@ -186,7 +188,7 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_from_actor(frames: Sequence[bytes]) -> tuple[FromActor, bytes]:
+def decode_from_actor(frames: Sequence[Buffer]) -> tuple[FromActor, Buffer]:
     """Message and payload (empty where the type has none).
 
     Raises:
@@ -233,7 +235,7 @@ def decode_report(encoded: bytes | memoryview) -> Report:
     return _decode(_report, encoded)
 
 
-def _message(decoder: msgspec.msgpack.Decoder, frames: Sequence[bytes]) -> Any:
+def _message(decoder: msgspec.msgpack.Decoder, frames: Sequence[Buffer]) -> Any:
     if not frames or len(frames[0]) > MAX_HEAD_BYTES:
         raise MalformedMessageError("no first frame of acceptable size")
     return _decode(decoder, frames[0])
@@ -246,7 +248,7 @@ def _decode(decoder: msgspec.msgpack.Decoder, encoded: bytes | memoryview) -> An
         raise MalformedMessageError(str(error)) from None
 
 
-def _payload(frames: Sequence[bytes], *, has_payload: bool) -> bytes:
+def _payload(frames: Sequence[_B], *, has_payload: bool) -> _B | bytes:
     if len(frames) != 1 + has_payload:
         raise MalformedMessageError(f"{len(frames)} frames instead of {1 + has_payload}")
     return frames[1] if has_payload else b""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from agent.record_log import FrameKind, RecordLog
 from agent.transition import Provenance, Records, TransitionSpec
-from agent.transport.messages import Report, decode_report, encode_report
+from agent.transport.messages import Buffer, Report, decode_report, encode_report
 
 log = logging.getLogger(__name__)
 
 _ROUNDING = 1e-4  # Of a bound, or of 1 where that is more.
 _Check = Callable[[Records], NDArray[np.bool_]]
+"""What is good in records, shape (N, ...)."""
 
 
 class Run(NamedTuple):
@@ -61,15 +62,19 @@ class Inspector:
         for name in ("episode", "step"):
             self._checks.append((f"{name} is negative", _is_not_negative(name)))
 
-    def runs(self, payload: bytes) -> list[Run]:
+    def runs(self, payload: Buffer) -> list[Run]:
         """What is to be said of records, in order; nothing of none."""
         records = np.frombuffer(payload, self._dtype)
-        reasons = [""] * len(records)
+        reasons: list[str] | None = None
         for reason, check in self._checks:
             good = check(records)
-            if not good.all():
-                for row in np.flatnonzero(~good).tolist():
-                    reasons[row] = reasons[row] or reason
+            if good.all():
+                continue
+            reasons = reasons or [""] * len(records)
+            for row in np.flatnonzero(~_rows(good)).tolist():
+                reasons[row] = reasons[row] or reason
+        if reasons is None:
+            return [Run(0, len(records), "")] if len(records) else []
         return list(_runs(reasons))
 
 
@@ -101,7 +106,7 @@ class Quarantine:
         self.cursors = dict(self._log.cursors) if self._log else {}
         self.count = self._log.record_count if self._log else 0
 
-    def keep(self, payload: bytes, items: int, stream: bytes, first_sequence: int, reason: str) -> None:
+    def keep(self, payload: Buffer, items: int, stream: bytes, first_sequence: int, reason: str) -> None:
         """Store records; that is news whenever their number passes a power of two.
 
         Raises:
@@ -170,7 +175,7 @@ def count_reasons(path: Path, dtype: np.dtype[np.void]) -> tuple[dict[str, int],
 
 
 def _is_finite(name: str) -> _Check:
-    return lambda records: _rows(np.isfinite(records[name]))
+    return lambda records: np.isfinite(records[name])
 
 
 def _is_within(name: str, low: NDArray[np.float32], high: NDArray[np.float32]) -> _Check:
@@ -180,7 +185,7 @@ def _is_within(name: str, low: NDArray[np.float32], high: NDArray[np.float32]) -
 
     def check(records: Records) -> NDArray[np.bool_]:
         values = records[name]
-        return _rows((values >= lowest) & (values <= highest))
+        return (values >= lowest) & (values <= highest)
 
     return check
 

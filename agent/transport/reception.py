@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import zmq
 
+_VIEW_FROM = 1 << 16  # Of smaller frames several may lie in one buffer of libzmq, which a view would keep.
 MOST_FRAMES = 2
 """Frames of the longest valid message, its sender's routing identity not counted."""
 
@@ -22,6 +23,13 @@ class Arrival(NamedTuple):
     key: str
     frames: list[zmq.Frame]
     size: int
+
+    def contents(self) -> list[bytes | memoryview]:
+        """Of the frames; large ones are not copied, and read-only."""
+        return [
+            frame.bytes if len(frame) < _VIEW_FROM else memoryview(frame.buffer).toreadonly()
+            for frame in self.frames
+        ]
 
 
 def receive(socket: zmq.Socket[bytes], *, with_keys: bool) -> Arrival:

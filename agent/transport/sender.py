@@ -42,6 +42,8 @@ from agent.transport.waker import Waker
 log = logging.getLogger(__name__)
 
 _TICK_MS = 100
+_GATHER_MS = 2  # So long a message that could take more waits for it, if another was sent just now.
+_TEND_EVERY_S = 0.02
 _WINDOW = 8  # unacknowledged messages under way
 _QUEUED_MESSAGES = 2 * _WINDOW
 _HELLO_EVERY_S = 0.5
@@ -127,6 +129,8 @@ class Sender:
         self._session = b""
         self._weights_version = -1
         self._hello_due_s = self._heartbeat_due_s = self._moved_s = self._knocked_s = time.monotonic()
+        self._tend_due_s = self._sent_s = 0.0
+        self._gathers = False
         self._address, self._with_keys = address, keys is not None
         self._closing = False
         self._waker = Waker()
@@ -190,11 +194,18 @@ class Sender:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._waker, zmq.POLLIN)
         while not self._closing:
-            poller.poll(_TICK_MS)
+            if self._gathers:  # The waker stays signalled: who hands over meanwhile need not wake anybody.
+                self._socket.poll(_GATHER_MS)
+            else:
+                poller.poll(_TICK_MS)
             self._waker.clear()
             self._receive()
-            self._keep_contact(time.monotonic())
-            self._spool.tend()
+            now_s = time.monotonic()
+            self._keep_contact(now_s)
+            if now_s >= self._tend_due_s or self._spool.lets_send_when_tended:
+                self._spool.tend()
+                self._tend_due_s = time.monotonic() + _TEND_EVERY_S
+            self._gathers = False
             if self._told.welcomed:
                 self._send_batches()
 
@@ -343,7 +354,14 @@ class Sender:
         self._hello_due_s = time.monotonic()
 
     def _send_batches(self) -> None:
-        while len(self._in_flight) < _WINDOW and (batch := self._spool.next_batch(self._sent)) is not None:
+        while len(self._in_flight) < _WINDOW and self._spool.has_from(self._sent):
+            now_s = time.monotonic()
+            if now_s < self._sent_s + _GATHER_MS / 1e3 and not self._spool.fills_message(self._sent):
+                self._gathers = True
+                return
+            batch = self._spool.next_batch(self._sent)
+            assert batch is not None
+            self._sent_s = now_s
             if batch.kind is FrameKind.RECORDS:
                 message: Message = Transitions(self._spool.stream, batch.first_sequence, batch.items)
             else:
@@ -354,9 +372,11 @@ class Sender:
             self._sent_below = max(self._sent_below, self._sent)
             self._in_flight.append(self._sent)
 
-    def _send(self, message: Message, payload: bytes | None = None) -> bool:
+    def _send(self, message: Message, payload: bytes | memoryview | None = None) -> bool:
         """Whether the message was taken; if not, the learner is away and contact will be lost soon."""
-        frames = [encode(message)] + ([payload] if payload is not None else [])
+        frames: list[bytes | memoryview] = [encode(message)]
+        if payload is not None:
+            frames.append(payload)
         try:
             self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
         except zmq.Again:

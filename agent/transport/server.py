@@ -19,6 +19,7 @@ from agent.transport.messages import (
     BATCH_BYTES,
     IDENTITY_BYTES,
     Acknowledge,
+    Buffer,
     EpisodeReport,
     FromActor,
     Goodbye,
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 
 _TICK_MS = 100
 _RECEIVE_AT_ONCE = 64
+_ACKNOWLEDGE_AT_ONCE = BATCH_BYTES // 4  # Of messages so large few are under way: their sender waits.
 _QUEUED_MESSAGES = 16
 _FAREWELL_S = 5.0
 
@@ -288,9 +290,11 @@ class LearnerServer:
             if self._is_over_limits(arrival) or self._is_revoked(arrival):
                 continue
             try:
-                self._handle(arrival, *decode_from_actor([frame.bytes for frame in arrival.frames]))
+                self._handle(arrival, *decode_from_actor(arrival.contents()))
             except MalformedMessageError as error:
                 self._drop(arrival.identity, error)
+            if arrival.size >= _ACKNOWLEDGE_AT_ONCE and (peer := self._peers.get(arrival.identity)):
+                self._send_due(arrival.identity, peer)
 
     def _is_over_limits(self, arrival: Arrival) -> bool:
         """Whether the sender is to wait. It is told once, begins again with a Hello, and sends what was dropped."""
@@ -327,7 +331,7 @@ class LearnerServer:
                 printable(str(error)),
             )
 
-    def _handle(self, arrival: Arrival, message: FromActor, payload: bytes) -> None:
+    def _handle(self, arrival: Arrival, message: FromActor, payload: Buffer) -> None:
         identity = arrival.identity
         if isinstance(message, Hello):
             self._greet(identity, arrival.key, message)
@@ -353,7 +357,7 @@ class LearnerServer:
                 peer.acknowledge_due = True
 
     def _take(
-        self, peer: Peer, kind: FrameKind, message: Transitions | EpisodeReport, items: int, payload: bytes
+        self, peer: Peer, kind: FrameKind, message: Transitions | EpisodeReport, items: int, payload: Buffer
     ) -> None:
         if message.stream != peer.stream:
             raise MalformedMessageError("items of a stream that is not this connection's")

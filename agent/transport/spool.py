@@ -4,11 +4,12 @@ A folder with a file `stream` (the `Ledger`, locked by its owner) and segments `
 learner has wholly stored are deleted. An actor that restarts with the same folder goes on numbering where its
 predecessor was killed. All items belong to one run; the next run begins a new stream.
 
-Durability: an item is with the operating system when it was appended, so it survives `kill -9`; unless the disk takes
-longer than who appends has patience (`Spool.append`): then it follows from another thread. It is not forced to disk,
-which takes longer than a control period may: a loss of power can take the newest seconds. With `SpoolLimits.sync` the
-thread that sends does that before it sends, and a loss of power takes nothing that was sent. Where the disk takes
-nothing the items wait in memory, and where there is no room (`Spool.no_room`) whoever makes items should cease.
+Durability: an item is with the operating system when it was appended, so it survives `kill -9`: in the file, or, of a
+spool with a `Stage`, in memory that outlives the process, from where another thread writes many at once. Only where
+the disk takes longer than who appends has patience, and the stage is full or there is none, items wait in this process.
+Nothing is forced to disk, which takes longer than a control period may: a loss of power can take the newest seconds.
+With `SpoolLimits.sync` the thread that sends does that before it sends, and a loss of power takes nothing that was
+sent. Where there is no room (`Spool.no_room`) whoever makes items should cease.
 """
 
 import logging
@@ -17,18 +18,22 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from agent.config import InputError
-from agent.record_log import Frame, FrameKind, RecordLog
+from agent.record_log import FRAME_OVERHEAD, FrameKind, RecordLog
 from agent.storage import is_storage_error, make_folder, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
+from agent.transport.segment_reader import Batch, SegmentReader
+from agent.transport.stage import Stage, left, place_of
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,8 @@ _STALLED_S = 2.0  # A disk that takes so long is in trouble; until then whoever 
 _LAST_WRITE_S = 10.0
 _SEGMENTS = 128  # At most, about; each is an open file.
 _LEAST_SEGMENT_BYTES, _MOST_SEGMENT_BYTES = 1 << 20, 64 << 20
+_GATHER_S = 0.002  # Between two writes of what lies in the stage, where it is safe.
+_FRAME_BYTES = BATCH_BYTES - FRAME_OVERHEAD  # So that one read takes a frame whole.
 _ENOUGH = (
     0.9  # Of a limit: so much must be free again, or whoever waits for room would begin and cease in turn.
 )
@@ -58,29 +65,14 @@ class SpoolLimits(NamedTuple):
 DEFAULT_LIMITS = SpoolLimits()
 
 
-class _Item(NamedTuple):
-    """Numbered, and yet to be written."""
+@dataclass(slots=True)
+class _Item:
+    """Numbered, and yet to be written; without a payload they are records that lie in the stage."""
 
     kind: FrameKind
-    payload: bytes
+    payload: bytes | None
     items: int
     since_s: float
-
-
-class Batch(NamedTuple):
-    """Consecutive items of one kind, ready to be sent.
-
-    Attributes:
-        kind: Of all of them.
-        first_sequence: Number of the first.
-        items: How many; 1 for a report.
-        payload: Their bytes.
-    """
-
-    kind: FrameKind
-    first_sequence: int
-    items: int
-    payload: bytes
 
 
 class Spool:
@@ -100,6 +92,8 @@ class Spool:
         segment_bytes: int | None = None,
         limits: SpoolLimits = DEFAULT_LIMITS,
         patience_s: float | None = None,
+        staged: bool = False,
+        on_written: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the spool in `directory`, or begin one.
 
@@ -109,6 +103,9 @@ class Spool:
             segment_bytes: When the next file is begun; None takes what fits the limits.
             limits: How much may be kept.
             patience_s: How long whoever appends waits for the disk; None as long as it takes.
+            staged: Whether records wait for the disk in a `Stage`, and nobody for them, as long as there is room; only
+                with `patience_s`, and not where the system has no such memory.
+            on_written: Called after something was written, on the thread that did.
 
         Raises:
             InputError: Another process uses it, its transitions are of another layout, it is damaged, or the disk takes
@@ -119,15 +116,21 @@ class Spool:
         self._segment_bytes = fitting if segment_bytes is None else segment_bytes
         self._limits = limits
         self._patience_s = patience_s
+        self._on_written = on_written
         # Of what is numbered, for a moment; and of the last segment, for as long as the disk takes. In this order: disk
         # before numbers.
         self._lock, self._disk = threading.Lock(), threading.Lock()
         self._moved = threading.Condition(self._lock)
         self._waiting: deque[_Item] = deque()
+        self._stage: Stage | None = None
+        self._idle = False  # The thread that writes waits for something to write.
+        self._hurried = 0  # How many wait for it.
         self._failure: str | None = None
         self.no_room: str | None = None
+        self._dtype = dtype
+        self._frame_records = self._most_at_once = max(1, _FRAME_BYTES // dtype.itemsize)
         try:
-            self._open(dtype)
+            self._open(dtype, staged and patience_s is not None)
         except OSError as error:
             raise InputError(
                 f"The spool {directory} cannot be written ({reason_of(error)}); make room there, or use another disk."
@@ -135,10 +138,7 @@ class Spool:
         # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
         self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
         self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
-        self._ahead: deque[Frame] = deque()
-        self._reading = self._segments[0]
-        self._offset = self._reading.start
-        self._position = self.oldest_sequence
+        self._reader = SegmentReader(self._segments[0], self.oldest_sequence)
         self._closing = False
         self._error: BaseException | None = None
         self._writer: threading.Thread | None = None
@@ -146,16 +146,37 @@ class Spool:
             self._writer = threading.Thread(target=self._keep_writing, name="spool", daemon=True)
             self._writer.start()
 
-    def _open(self, dtype: np.dtype[np.void]) -> None:
+    def _open(self, dtype: np.dtype[np.void], staged: bool) -> None:
         make_folder(self._directory)
         self._ledger = Ledger(self._directory / "stream")
+        self._segments: list[RecordLog] = []
         try:
             self._segments = self._open_segments(dtype)
             self._report_numbers: list[int] = []
-            self.next_sequence = self._written = self._sendable = self._follow_numbers()
+            self.next_sequence = self._follow_numbers()
+            self._stage = self._take_over_stage(place_of(self._directory / "stream"), staged)
+            self._written = self._sendable = self.next_sequence
         except BaseException:
+            for segment in self._segments:
+                segment.close()
             self._ledger.close()
             raise
+
+    def _take_over_stage(self, place: Path, staged: bool) -> Stage | None:
+        """Write what a killed process left there, and begin anew."""
+        for payload in left(place, self._dtype, self.stream, self.next_sequence):
+            for begin in range(0, len(payload), self._frame_records * self._dtype.itemsize):
+                part = payload[begin : begin + self._frame_records * self._dtype.itemsize]
+                count = len(part) // self._dtype.itemsize
+                self._segments[-1].append_raw(FrameKind.RECORDS, part, count, self.stream, self.next_sequence)
+                self.next_sequence += count
+        with suppress(OSError):
+            place.unlink(missing_ok=True)
+        try:
+            return Stage(place, self._dtype, self.stream) if staged else None
+        except OSError as error:
+            log.info("Every hand-over waits for its disk: no memory that outlives it (%s).", reason_of(error))
+            return None
 
     @property
     def stream(self) -> bytes:
@@ -206,17 +227,40 @@ class Spool:
             return True
 
     def append(self, records: Records) -> None:
-        """Number records and write them to disk; those of one call stay in order. Costs one `write()`.
+        """Number records and write them to disk, or to the stage; those of one call stay in order.
 
         Those that the disk does not take, or not within `patience_s`, wait in memory.
         """
-        dtype = self._segments[-1].dtype
+        dtype = self._dtype
         if records.dtype is not dtype and records.dtype != dtype:
             raise ValueError(f"This actor's records are {dtype}, not {records.dtype}.")
-        step = max(1, BATCH_BYTES // dtype.itemsize)
+        if self._stage is not None and self._put(self._stage, records):
+            return
+        step = self._frame_records
         for begin in range(0, len(records), step):
             part = records[begin : begin + step]
             self._write(FrameKind.RECORDS, part.tobytes(), len(part))
+
+    def _put(self, stage: Stage, records: Records) -> bool:
+        """Into the stage; False if there is no room, and none for as long as patience lasts."""
+        count = len(records)
+        if count > stage.capacity:
+            return False
+        with self._lock:
+            if not stage.has_room(count):
+                self._wait_for_writer(lambda: stage.has_room(count))
+            if not stage.put(records, self.next_sequence):
+                return False
+            self.next_sequence += count
+            waiting = self._waiting
+            if waiting and waiting[-1].payload is None:
+                waiting[-1].items += count
+            else:
+                waiting.append(_Item(FrameKind.RECORDS, None, count, time.monotonic()))
+            if self._idle or stage.waiting >= self._frame_records:
+                self._moved.notify_all()
+            self._look_at_writer()
+        return True
 
     def append_report(self, values: Report) -> None:
         """Number a report and write it to disk."""
@@ -229,16 +273,22 @@ class Spool:
             self.next_sequence += count
             self._waiting.append(_Item(kind, payload, count, time.monotonic()))
             if self._writer is not None:
-                self._wait_for_writer()
+                self._wait_for_writer(lambda: not self._waiting)
+                self._look_at_writer()
         if self._writer is None:
             with self._disk:
                 self._try_to_write()
 
-    def _wait_for_writer(self) -> None:
-        """Until what waits is written, or was tried in vain, or takes too long. With the lock."""
+    def _wait_for_writer(self, is_done: Callable[[], bool]) -> None:
+        """Until it is, or was tried in vain, or takes too long. With the lock."""
         if self._failure is None:
+            self._hurried += 1
             self._moved.notify_all()
-            self._moved.wait_for(lambda: not self._waiting or self._failure or self._error, self._patience_s)
+            self._moved.wait_for(lambda: is_done() or self._failure or self._error, self._patience_s)
+            self._hurried -= 1
+
+    def _look_at_writer(self) -> None:
+        """With the lock."""
         if self._error is not None:
             raise RuntimeError(f"The thread that writes the spool died: {self._error!r}.") from self._error
         if stalled := self._stalled():
@@ -247,18 +297,32 @@ class Spool:
     def _keep_writing(self) -> None:
         """The writer's thread: the disk may hold it up, and nobody else."""
         try:
-            while True:
-                with self._lock:
-                    # After a failure it is for `tend` to try again.
-                    self._moved.wait_for(lambda: self._closing or (self._waiting and self._failure is None))
-                    if self._closing:
-                        return
+            while self._await_work():
                 with self._disk:
                     self._try_to_write()
         except BaseException as error:
             with self._lock:
                 self._error = error
                 self._moved.notify_all()
+
+    def _await_work(self) -> bool:
+        """Wait until there is something to write; False when there never will be.
+
+        What is safe in the stage may gather for a moment: one write for many.
+        """
+        with self._lock:
+            if self._stage is not None:
+                self._moved.wait_for(self._is_urgent, _GATHER_S)
+            self._idle = True
+            # After a failure it is for `tend` to try again.
+            self._moved.wait_for(lambda: self._closing or (self._waiting and self._failure is None))
+            self._idle = False
+            return not self._closing
+
+    def _is_urgent(self) -> bool:
+        """With the lock."""
+        full = self._stage is not None and self._stage.waiting >= self._frame_records
+        return self._closing or self._hurried > 0 or (full and self._failure is None)
 
     def _try_to_write(self) -> None:
         """With the disk."""
@@ -272,31 +336,56 @@ class Spool:
         """Write what waits, in order. With the disk."""
         while self._waiting:
             item = self._waiting[0]
-            self._segments[-1].append_raw(item.kind, item.payload, item.items, self.stream, self._written)
+            payload, count = self._next_payload(item)
+            try:
+                self._segments[-1].append_raw(item.kind, payload, count, self.stream, self._written)
+            except OSError:
+                self._most_at_once = max(1, count // 2)  # A disk that is nearly full may have room for fewer.
+                raise
+            self._most_at_once = min(2 * self._most_at_once, self._frame_records)
             with self._lock:
-                self._written += item.items
-                self._waiting.popleft()
+                self._written += count
+                if self._stage is not None and item.payload is None:
+                    self._stage.release(count)
+                item.items, item.since_s = item.items - count, time.monotonic()
+                if not item.items:
+                    self._waiting.popleft()
                 if not self._limits.sync:
                     self._sendable = self._written
-                self._moved.notify_all()
+                if self._hurried:
+                    self._moved.notify_all()
+            self._on_written()
+
+    def _next_payload(self, item: _Item) -> tuple[bytes | memoryview, int]:
+        """What of an item is written next, and how many those are."""
+        if item.payload is not None:
+            return item.payload, item.items
+        assert self._stage is not None
+        with self._lock:
+            return self._stage.oldest(min(item.items, self._most_at_once))
 
     def tend(self) -> None:
         """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
         try:
             self.discard_acknowledged()
             self.rotate_if_full()
-            if self._disk.acquire(blocking=False):  # Who holds it is writing.
-                try:
-                    if self._waiting:
-                        self._give_up_stored()
-                    self._write_waiting()
-                    self._failure = None
-                finally:
-                    self._disk.release()
+            self._write_again()
             self._release()
         except OSError as error:
             self._note(error)
         self.no_room = self._why_no_room()
+
+    def _write_again(self) -> None:
+        """What failed, unless someone is just writing."""
+        if (self._writer is not None and self._failure is None) or not self._disk.acquire(blocking=False):
+            return
+        try:
+            if self._waiting and self._failure is not None:
+                self._give_up_stored()
+            self._write_waiting()
+            self._failure = None
+        finally:
+            self._disk.release()
 
     def _give_up_stored(self) -> None:
         """Where the disk is full, do not keep even the last items that the learner has. With the disk."""
@@ -309,7 +398,7 @@ class Spool:
             segment.close()
         self._segments = [last]
         last.clear()
-        self._begin_at(last, last.start, self._written)
+        self._reader.begin_at(last, self._written)
 
     def _release(self) -> None:
         """Let what is written be sent."""
@@ -355,17 +444,24 @@ class Spool:
             reports = len(self._report_numbers) - bisect_left(self._report_numbers, sequence)
             return self.next_sequence - sequence - reports
 
+    def has_from(self, sequence: int) -> bool:
+        """Whether `next_batch` has something."""
+        return sequence < self._sendable
+
+    def fills_message(self, sequence: int) -> bool:
+        """Whether there is about as much from number `sequence` on as one message takes."""
+        return (self._sendable - sequence) * self._dtype.itemsize >= _FRAME_BYTES // 2
+
+    @property
+    def lets_send_when_tended(self) -> bool:
+        """Whether items wait for `tend` to force them to disk."""
+        return self._limits.sync and self._sendable < self._written
+
     def next_batch(self, sequence: int) -> Batch | None:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
         if sequence >= self._sendable:
             return None
-        if sequence != self._position:
-            self._seek(sequence)
-        while not self._ahead:
-            self._read_ahead()
-        batch = _take_batch(self._ahead, sequence, self._sendable, self._reading.dtype.itemsize)
-        self._position = sequence + batch.items
-        return batch
+        return self._reader.take(self._segments, sequence, self._sendable)
 
     def acknowledge(self, sequence: int) -> None:
         """The learner has all items numbered lower than `sequence`."""
@@ -381,8 +477,8 @@ class Spool:
             done = self._segments[0]
             done.path.unlink(missing_ok=True)
             self._segments = self._segments[1:]
-            if self._reading is done:
-                self._begin_at(self._segments[0], self._segments[0].start, following)
+            if self._reader.segment is done:
+                self._reader.begin_at(self._segments[0], following)
             done.close()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
@@ -407,12 +503,25 @@ class Spool:
             with suppress(OSError):
                 self._write_waiting()
             self._disk.release()
-        if lost := sum(item.items for item in self._waiting):
+        self._close_stage()
+        if lost := sum(item.items for item in self._waiting if item.payload is not None):
             log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
         self._waiting.clear()
         for segment in self._segments:
             segment.close()
         self._ledger.close()
+
+    def _close_stage(self) -> None:
+        if self._stage is None:
+            return
+        if kept := self._stage.waiting:
+            log.error(
+                "%d transitions could not be written to %s: the next actor with this spool does it, unless the machine "
+                "is started anew before.",
+                kept, self._directory,
+            )  # fmt: skip
+        self._stage.close()
+        self._stage = None
 
     def _open_segments(self, dtype: np.dtype[np.void]) -> list[RecordLog]:
         paths = sorted(self._directory.glob("*.log")) or [self._directory / "00000000.log"]
@@ -430,9 +539,11 @@ class Spool:
             segment.path.unlink(missing_ok=True)  # A failing disk may have taken some of it already.
             segment.close()
         self._ledger.begin_stream(run_id)
+        if self._stage is not None:
+            self._stage.begin(self.stream)
         self._segments, self._report_numbers = [fresh], []
         self.next_sequence = self._written = self._sendable = 0
-        self._begin_at(fresh, fresh.start, 0)
+        self._reader.begin_at(fresh, 0)
 
     def _follow_numbers(self) -> int:
         """Check that the numbers on disk have no gap; collect those of reports; return the next one."""
@@ -448,41 +559,3 @@ class Spool:
                     self._report_numbers.append(frame.first_sequence)
                 expected = frame.end_sequence
         return self.acknowledged if expected is None else expected
-
-    def _begin_at(self, segment: RecordLog, offset: int, sequence: int) -> None:
-        """Read on from there, where item `sequence` is, or will be."""
-        self._reading, self._offset, self._position = segment, offset, sequence
-        self._ahead.clear()
-
-    def _read_ahead(self) -> None:
-        frames = self._reading.read_frames(self._offset, BATCH_BYTES)
-        if frames:
-            self._ahead.extend(frames)
-            self._offset += sum(frame.size for frame in frames)
-        else:
-            # Called for an item that exists: what is not in this segment is in the next one.
-            following = self._segments[self._segments.index(self._reading) + 1]
-            self._begin_at(following, following.start, self._position)
-
-    def _seek(self, sequence: int) -> None:
-        begun = [s for s in self._segments if s.first_sequence is not None and s.first_sequence <= sequence]
-        self._begin_at(begun[-1], begun[-1].start, sequence)
-        while not self._ahead:
-            self._read_ahead()
-            while self._ahead and self._ahead[0].end_sequence <= sequence:
-                self._ahead.popleft()
-
-
-def _take_batch(frames: deque[Frame], sequence: int, below: int, itemsize: int) -> Batch:
-    """Take the leading frames of one kind, of items below a number, as one batch.
-
-    It begins at `sequence`, which is in the first.
-    """
-    first = frames.popleft()
-    if first.kind is FrameKind.REPORT:
-        return Batch(first.kind, sequence, 1, bytes(first.payload))
-    parts, end = [first.payload[(sequence - first.first_sequence) * itemsize :]], first.end_sequence
-    while frames and frames[0].kind is FrameKind.RECORDS and frames[0].end_sequence <= below:
-        end = frames[0].end_sequence
-        parts.append(frames.popleft().payload)
-    return Batch(FrameKind.RECORDS, sequence, end - sequence, b"".join(parts))

@@ -5,6 +5,8 @@ peer.py actor ADDRESS NAME SPOOL N   hands over items until its stream has N of 
                                      hundredth, then `stored` once the learner has them all
 peer.py guest ADDRESS NAME SPOOL N   the same, but waits for its welcome first, and never leaves
 peer.py hopper SPOOL                 goes from run to run with three items each, prints after each
+peer.py stuck SPOOL                  hands over item after item while its disk takes nothing, prints the number of
+                                     each that it has handed over
 peer.py held_learner ADDRESS LOG GATE
 peer.py held_actor ADDRESS NAME SPOOL N GATE
                                      a learner, an actor, whose disk holds up the thread that reads the socket
@@ -94,6 +96,17 @@ def held_actor(address: str, name: str, spool: str, count: str, gate: str) -> No
     actor(address, name, spool, count)
 
 
+def stuck(directory: str) -> None:
+    spool = Spool(Path(directory), SPEC.dtype, patience_s=0.0, staged=True)
+    hold(RecordLog, "append_raw", "/nowhere")
+    for number in range(1000):
+        record = np.zeros(1, SPEC.dtype)
+        record["step"] = number
+        spool.append(record)
+        print(number, flush=True)
+    signal.pause()
+
+
 def hopper(directory: str) -> None:
     spool = Spool(Path(directory), SPEC.dtype, segment_bytes=1)
     while True:
@@ -107,5 +120,5 @@ def hopper(directory: str) -> None:
 
 if __name__ == "__main__":
     signal.alarm(100)  # nothing stays behind, whatever happens to the test
-    verbs = (learner, actor, guest, held_learner, held_actor, hopper)
+    verbs = (learner, actor, guest, held_learner, held_actor, stuck, hopper)
     {verb.__name__: verb for verb in verbs}[sys.argv[1]](*sys.argv[2:])

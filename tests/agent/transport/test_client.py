@@ -172,6 +172,21 @@ def test_no_more_than_a_window_is_under_way(router, join, rows):
     assert hear(router, m.EpisodeReport)[1].first_sequence == 8
 
 
+def test_transitions_that_are_handed_over_one_after_the_other_leave_together(router, join, rows):
+    client = join(address_of(router))
+    identity = welcome(router)
+    client.wait_welcome(20.0)
+    messages = sent = 0
+    for number in range(2000):
+        client.send(rows(number, 1))
+    while sent < 2000:
+        _, message = hear(router, m.Transitions)
+        messages, sent = messages + 1, sent + message.count
+        say(router, identity, m.Acknowledge(sent, sent, 0, 0))
+    assert messages < 400
+    assert client.flush(20.0)
+
+
 def test_resend_begins_where_the_learner_says(router, join):
     client = join(address_of(router))
     identity = welcome(router)

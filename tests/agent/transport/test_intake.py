@@ -145,3 +145,19 @@ def test_after_a_failure_nothing_is_written_for_a_while(tmp_path, faulty_disk, m
         assert intake.has_room
         assert intake.take(FrameKind.RECORDS, STREAM, 0, 3, payload(0, 3)) is Outcome.STORED
     log.close()
+
+
+@pytest.mark.parametrize("known", [0, 3, 8])
+def test_what_is_new_of_a_large_message_is_neither_copied_nor_keeps_what_is_not(known):
+    """More than half of what is kept in memory must count as waiting for the learner."""
+    intake = Intake(DTYPE, None, 1 << 20)
+    intake.join(STREAM, 0)
+    if known:
+        intake.take(FrameKind.RECORDS, STREAM, 0, known, payload(0, known))
+        intake.poll()
+    message = memoryview(payload(0, 10))
+    assert intake.take(FrameKind.RECORDS, STREAM, 0, 10, message) is Outcome.STORED
+    records = intake.poll()
+    assert records["step"].tolist() == list(range(known, 10))
+    assert not records.flags.writeable
+    assert np.shares_memory(records, np.frombuffer(message, DTYPE)) == (known <= 5)
