@@ -38,6 +38,9 @@ class WallClock:
 # Upper edges in units of one period; the last bin of each histogram is open.
 LATENESS_EDGES = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
 PERIOD_EDGES = np.array([0.5, 0.9, 0.97, 0.99, 1.01, 1.03, 1.1, 1.5, 2.0])
+# Looked at in every step, for which an array is slow.
+_LATENESS_EDGES: list[float] = LATENESS_EDGES.tolist()
+_PERIOD_EDGES: list[float] = PERIOD_EDGES.tolist()
 
 
 @dataclass
@@ -101,5 +104,5 @@ class Rate:
         statistics.missed += lateness_s > self.period_s
         statistics.worst_lateness_s = max(statistics.worst_lateness_s, lateness_s)
         # 1e-9: a simulated clock reaches its deadline up to rounding.
-        statistics.lateness[bisect_left(LATENESS_EDGES, lateness_s / self.period_s - 1e-9)] += 1
-        statistics.period[bisect_left(PERIOD_EDGES, (now_s - self._last_s) / self.period_s)] += 1
+        statistics.lateness[bisect_left(_LATENESS_EDGES, lateness_s / self.period_s - 1e-9)] += 1
+        statistics.period[bisect_left(_PERIOD_EDGES, (now_s - self._last_s) / self.period_s)] += 1
