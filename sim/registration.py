@@ -1,10 +1,12 @@
 """Makes environments of the twin: by task, by name, by gymnasium id, or as the factory of `robot=twin`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from controllers.config import InputError, did_you_mean, read
 from robot_env.contracts import Camera
@@ -54,6 +56,38 @@ def make_env(
     from sim.assembly import assemble  # Imports MuJoCo, which registering ids must not.
 
     return assemble(load(task) if isinstance(task, str) else task, config or TwinConfig(), render, cameras)
+
+
+def make_vec_env(
+    task: Task | str,
+    twins: int,
+    config: TwinConfig | None = None,
+    *,
+    processes: bool = True,
+    autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+) -> VectorEnv[Any, Any, Any]:
+    """Several twins doing a task at a time, as gymnasium's vector environment. Close it after use.
+
+    `reset(seed=s)` starts twin `i` as `reset(seed=s + i)` starts one that is alone, and what follows is the same, too.
+
+    Args:
+        task: A task, or the name of one that comes with the twin.
+        twins: How many; more than there are cores make nothing faster.
+        config: The twins' configuration.
+        processes: Whether each twin has a process of its own; else all of them run in this one, one after the other.
+        autoreset_mode: When gymnasium begins the next episode of a twin.
+
+    Raises:
+        InputError: There is no such task, task and twin do not fit, or `twins` is not positive.
+    """
+    if twins < 1:
+        raise InputError(f"{twins} twins are none to step; ask for 1 or more.")
+    task = load(task) if isinstance(task, str) else task
+    make_one = partial(make_env, task, config)
+    if not processes:
+        return SyncVectorEnv([make_one] * twins, autoreset_mode=autoreset_mode)
+    # Processes that are forked would have the locks, but not the threads, of whoever learns here.
+    return AsyncVectorEnv([make_one] * twins, context="spawn", autoreset_mode=autoreset_mode)
 
 
 def make_twin(task: Task, config: Mapping[str, Any], render: bool = False) -> RobotEnv:

@@ -170,7 +170,7 @@ class Twin:
                 )
             else:
                 torque = self._joint.torque(self._joint_position, self._joint_velocity)
-            np.add(torque, self._bias, out=self._motor)
+            np.add(torque, self._bias, self._motor)
             # mj_step1 of the first substep was done at the end of the previous tick.
             mujoco.mj_step2(model, data)
             if substeps > 1:

@@ -124,3 +124,21 @@ def test_without_graphics_everything_but_frames_works() -> None:
     assert "libosmesa6" in run.stdout
     assert "libegl1" in run.stdout
     assert len(run.stdout.splitlines()) == 1
+
+
+def test_the_floor_looks_as_it_would_if_it_were_drawn_in_finer_squares(env) -> None:
+    env.reset(seed=0)
+    model, data = env.scene.twin.model, env.scene.twin.data
+    floor = model.geom("floor").size
+    coarse_m = floor[2]
+    assert coarse_m > 0.1, "this is what makes frames cheap"
+    frames = []
+    for floor[2] in (coarse_m, 0.1):  # A studio takes the size of the squares when it draws its first frame.
+        studio = Studio(model, data)
+        frames += [
+            TwinCamera(studio, name, 128, 128, TRAINING).read().astype(int) for name in ("front", "video")
+        ]
+    floor[2] = coarse_m
+    for drawn, finer in zip(frames[:2], frames[2:], strict=True):
+        # A few pixels lie on an edge, which one sample a pixel puts on either side.
+        assert (np.abs(drawn - finer).max(axis=2) > 3).mean() < 0.001

@@ -5,13 +5,14 @@ import sys
 import warnings
 
 import gymnasium
+import msgspec
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 import sim  # noqa: F401 - registers the ids
 from controllers.config import InputError
-from sim.registration import gymnasium_id, load, make_env, make_twin, task_names
+from sim.registration import gymnasium_id, load, make_env, make_twin, make_vec_env, task_names
 
 IDS = [gymnasium_id(name) for name in task_names()]
 
@@ -76,3 +77,43 @@ def test_the_factory_refuses_what_is_not_the_twins() -> None:
     with pytest.raises(InputError, match=r"robot\.config does not fit the twin: .*stiffness"):
         make_twin(load("reach"), {"stiffness": 1.0})
     assert make_twin(load("reach"), {"realtime": True}).robot.twin.config.realtime
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_twins_side_by_side_do_what_each_does_alone(processes: bool) -> None:
+    task = msgspec.structs.replace(load("lift_cube"), episode_length_s=0.5)
+    several = make_vec_env(task, 2, processes=processes)
+    alone = [make_env(task) for _ in range(2)]
+    try:
+        seen, _ = several.reset(seed=7)
+        for number, env in enumerate(alone):
+            np.testing.assert_array_equal(seen["state"][number], env.reset(seed=7 + number)[0]["state"])
+        assert np.abs(seen["state"][0] - seen["state"][1]).max() > 1e-3
+        rng = np.random.default_rng(0)
+        for _ in range(task.episode_steps):
+            actions = rng.uniform(-1, 1, several.action_space.shape).astype(np.float32)
+            seen, rewards, terminated, truncated, infos = several.step(actions)
+            for number, env in enumerate(alone):
+                observation, reward, *ends, info = env.step(actions[number])
+                np.testing.assert_array_equal(seen["state"][number], observation["state"])
+                np.testing.assert_array_equal(infos["executed_action"][number], info["executed_action"])
+                assert [rewards[number], terminated[number], truncated[number]] == [reward, *ends]
+        assert truncated.all()
+        # The next episode of each begins as that of one that goes on without a seed.
+        seen, *_ = several.step(actions)
+        np.testing.assert_array_equal(seen["state"], [env.reset()[0]["state"] for env in alone])
+    finally:
+        several.close()
+
+
+def test_gymnasium_makes_several_by_id() -> None:
+    several = gymnasium.make_vec("journeyman/LiftCube-v0", num_envs=2, vectorization_mode="sync")
+    ours = make_vec_env("lift_cube", 2, processes=False)
+    np.testing.assert_array_equal(several.reset(seed=1)[0]["state"], ours.reset(seed=1)[0]["state"])
+
+
+def test_no_twins_and_no_task_are_refused() -> None:
+    with pytest.raises(InputError, match="0 twins"):
+        make_vec_env("lift_cube", 0)
+    with pytest.raises(InputError, match="no task 'lift'"):
+        make_vec_env("lift", 2)
