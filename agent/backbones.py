@@ -26,7 +26,7 @@ class ConvBackbone(nn.Module):
         """Feature maps, (B, C', H', W')."""
         x = image_BCHW
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = F.relu_(layer(x))  # In place: a second map as large would take longer to get than to compute.
         return x
 
 
@@ -50,8 +50,8 @@ class _ResidualBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:  # noqa: N803
         """Feature maps, height and width divided by the stride."""
-        x = F.relu(self.first_norm(self.first(x_BCHW)))
-        return F.relu(self.second_norm(self.second(x)) + self.shortcut(x_BCHW))
+        x = F.relu_(self.first_norm(self.first(x_BCHW)))
+        return F.relu_(self.second_norm(self.second(x)) + self.shortcut(x_BCHW))
 
 
 class ResNet10Backbone(nn.Module):
@@ -66,7 +66,7 @@ class ResNet10Backbone(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:  # noqa: N803
         """Feature maps, (B, 512, H / 32, W / 32)."""
-        x = F.max_pool2d(F.relu(self.stem_norm(self.stem(image_BCHW))), 3, stride=2, padding=1)
+        x = F.max_pool2d(F.relu_(self.stem_norm(self.stem(image_BCHW))), 3, stride=2, padding=1)
         for block in self.blocks:
             x = block(x)
         return x

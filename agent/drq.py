@@ -60,6 +60,7 @@ class DrQ(SAC):
         self.kept_of_frames: Convert | None = self.encoder.convert if config.encoder.cache else None
 
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
-        """Each image of a batch is shifted once, for all updates that use it."""
+        """Each image of a batch is shifted, and seen by a frozen backbone, once for all updates that use it."""
         observation = super()._observation(batch, prefix)
-        return shift_images(observation, self._images, self._shift_pixels, self._generator)
+        shifted = shift_images(observation, self._images, self._shift_pixels, self._generator)
+        return self.encoder.with_frozen_maps(shifted, self.batch_size)

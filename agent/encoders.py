@@ -17,6 +17,7 @@ from agent.tensors import Tensors
 from agent.transition import TransitionSpec
 
 _EMBEDDINGS = 8
+_PIXELS_AT_A_TIME = 2**20  # Of the default encoder's first layer 32 MB.
 _OWN = ("conv", "resnet10")
 
 
@@ -123,12 +124,21 @@ class CameraEncoder(nn.Module):
 
     def maps(self, image_BHWC: Tensor) -> Tensor:  # noqa: N803
         """The backbone's feature maps of uint8 images, (B, C, H', W')."""
+        device = image_BHWC.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=_takes_bfloat16(self._precision, device)):
+            if device != "cpu":
+                return self._maps(image_BHWC)
+            # As many at a time as make maps of the size that `agent.memory` lets the C library keep.
+            height, width = image_BHWC.shape[1:3]
+            parts = image_BHWC.split(max(1, _PIXELS_AT_A_TIME // (height * width)))
+            return (
+                self._maps(parts[0]) if len(parts) == 1 else torch.cat([self._maps(part) for part in parts])
+            )
+
+    def _maps(self, image_BHWC: Tensor) -> Tensor:  # noqa: N803
         # Height x width x channel in memory is what torch calls channels last: nothing is copied. The weights are not
         # laid out so: fused Adam pairs them with momenta that a checkpoint brings back in the usual order.
-        image = image_BHWC.permute(0, 3, 1, 2).float() / 255.0 - 0.5
-        device = image.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=_takes_bfloat16(self._precision, device)):
-            maps: Tensor = self.backbone(image)
+        maps: Tensor = self.backbone(image_BHWC.permute(0, 3, 1, 2).float().div_(255.0).sub_(0.5))
         return maps
 
 
@@ -166,6 +176,23 @@ class ImageEncoder(nn.Module):
         """Features, shape (B, D)."""
         images = [encoder(observation[key]) for key, encoder in self.cameras.items()]
         return torch.cat([*images, *(observation[key].flatten(1) for key in self._vectors)], -1)
+
+    @torch.no_grad()
+    def with_frozen_maps(self, observation: Tensors, rows: int) -> Tensors:
+        """An observation with what frozen backbones make of its images in their place.
+
+        For who encodes it more than once: the encoder takes either, and a frozen backbone says the same every time.
+
+        Args:
+            observation: With uint8 images, or maps that are left as they are.
+            rows: How many go through a backbone at a time.
+        """
+        frozen: dict[str, Any] = {key: c for key, c in self.cameras.items() if c.frozen}
+        images = {key: observation[key] for key in frozen if observation[key].dtype == torch.uint8}
+        return observation | {
+            key: torch.cat([frozen[key].maps(part) for part in image.split(rows)])
+            for key, image in images.items()
+        }
 
     @torch.inference_mode()
     def convert(self, frames: Frames) -> Frames:

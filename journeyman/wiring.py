@@ -23,6 +23,7 @@ from agent.frames import Convert
 from agent.hindsight import Goals
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner
+from agent.memory import keep_freed_memory
 from agent.prefetch import Prefetcher
 from agent.reading import read_steps
 from agent.record_log import RecordLog
@@ -287,6 +288,7 @@ def make_learners(
     torch.set_num_threads(config.learner.threads)
     # On x86 CPUs this routes float32 products to oneDNN at float32 accuracy, up to 2.5 times as fast.
     torch.set_float32_matmul_precision("medium")
+    keep_freed_memory()
     env = make_env(config, run=run)
     journal, changed = Journal(run.journal, listener), threading.Condition()
     learners = [

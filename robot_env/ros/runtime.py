@@ -68,7 +68,7 @@ def share_arguments(arguments: Sequence[str]) -> None:
 
 
 class Runtime:
-    """One node with its context, and a thread that serves its services, parameters and events.
+    """One node with its context, and a thread that serves its services, parameters, events and cameras.
 
     Signals stay with the program, because after ROS's own handler nothing can be published any more, not even a
     last stop.
@@ -188,13 +188,7 @@ class Inbox(Generic[Message]):
         reliable: bool = False,
         latched: bool = False,
     ) -> None:
-        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-
-        profile = QoSProfile(
-            depth=depth,
-            reliability=ReliabilityPolicy.RELIABLE if reliable or latched else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+        profile = _quality(depth, reliable, latched)
         self._subscription = node.create_subscription(
             message_type, topic, _ignore, profile, callback_group=_make_polled_group()
         )
@@ -220,6 +214,28 @@ class Inbox(Generic[Message]):
     def publishers(self) -> int:
         """How many publishers the topic has, the dead of the last seconds included."""
         return int(self._node.count_publishers(self.topic))
+
+
+def subscribe(node: Any, message_type: type[Message], topic: str, take: Callable[[Message], None]) -> str:
+    """Hand the newest message of a topic to `take`, on the node's thread, as soon as that has time for it.
+
+    For messages that are few and take long to read, such as images: an `Inbox` would leave that to the control loop.
+
+    Returns:
+        The topic's whole name.
+    """
+    profile = _quality(depth=1, reliable=False, latched=False)
+    return str(node.create_subscription(message_type, topic, take, profile).topic_name)
+
+
+def _quality(depth: int, reliable: bool, latched: bool) -> Any:
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable or latched else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
 
 
 def _ignore(_message: Any) -> None:

@@ -225,3 +225,23 @@ def test_the_algorithm_for_vectors_refuses_images():
 def test_a_shift_that_cannot_be_meant_is_refused(shift_pixels):
     with pytest.raises(ValueError, match="shift_pixels"):
         DrQConfig(shift_pixels=shift_pixels)
+
+
+def test_a_frozen_backbone_sees_each_image_once_and_learning_is_the_same(tmp_path):
+    torch.manual_seed(0)
+    save_file(ResNet10Backbone().state_dict(), tmp_path / "weights")
+    choice = {"kind": "resnet10", "weights": str(tmp_path / "weights"), "frozen": True, "features": 6}
+    encoder, batch = EncoderConfig(**choice, precision="float32"), make_batch(16)
+    once, again = (make_drq(encoder=encoder) for _ in range(2))
+    again.encoder.with_frozen_maps = lambda observation, rows: observation
+    seen = {"once": 0, "again": 0}
+    for name, algorithm in (("once", once), ("again", again)):
+
+        def count(_, given, name=name):
+            seen[name] += len(given[0])
+
+        algorithm.encoder.cameras["front"].backbone.register_forward_pre_hook(count)
+    metrics = [algorithm.update(batch) for algorithm in (once, again)]
+    assert seen == {"once": 2 * 16, "again": 2 * 16 + 8}  # The actor learns from what the critics had last.
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4, abs=1e-6)
+    torch.testing.assert_close(once.state_dict(), again.state_dict(), rtol=1e-4, atol=1e-6)

@@ -122,6 +122,52 @@ def test_a_frozen_backbone_is_not_published(choice, weights):
     torch.testing.assert_close(other(observation), encoder(observation))
 
 
+def test_convolutions_work_in_place_on_nothing_but_their_own(weights):
+    camera = make_encoder("conv", weights, precision="float32").cameras["front"]
+    image = make_observation(4)["front"]
+    before = image.clone()
+    maps = camera.maps(image)
+    gradients = torch.autograd.grad(maps.square().sum(), camera.backbone.parameters())
+    expected = image.permute(0, 3, 1, 2).float() / 255.0 - 0.5
+    for layer in camera.backbone.layers:
+        expected = layer(expected).relu()
+    assert torch.equal(image, before)
+    torch.testing.assert_close(maps, expected)
+    expected_gradients = torch.autograd.grad(expected.square().sum(), camera.backbone.parameters())
+    torch.testing.assert_close(gradients, expected_gradients)
+
+
+@pytest.mark.parametrize("choice", ["conv", "resnet10"])
+def test_groups_of_images_are_seen_and_learned_from_as_all_at_once(choice, weights, monkeypatch):
+    camera = make_encoder(choice, weights, precision="float32").cameras["front"]
+    image = make_observation(5)["front"]
+
+    def learned(at_a_time):
+        monkeypatch.setattr("agent.encoders._PIXELS_AT_A_TIME", at_a_time * 32 * 32)
+        seen = []
+        hook = camera.backbone.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+        maps = camera.maps(image)
+        hook.remove()
+        return seen, maps, torch.autograd.grad(maps.square().mean(), camera.backbone.parameters())
+
+    whole, groups = learned(5), learned(2)
+    assert whole[0] == [5]
+    assert groups[0] == [2, 2, 1]
+    torch.testing.assert_close(groups[1:], whole[1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_frozen_backbones_see_may_be_kept_for_the_next_time(choice, weights):
+    encoder = make_encoder(choice, weights)
+    observation = make_observation(5)
+    kept = encoder.with_frozen_maps(observation, 2)
+    for name in ("front", "wrist"):
+        assert (kept[name] is observation[name]) == (choice not in FROZEN)
+    torch.testing.assert_close(encoder(kept), encoder(observation))
+    again = encoder.with_frozen_maps(kept, 2)
+    assert all(again[name] is kept[name] for name in kept)
+
+
 def test_all_cameras_have_weights_of_their_own(weights):
     encoder = make_encoder("conv", weights)
     first, second = (encoder.cameras[name].backbone.layers[0].weight for name in ("front", "wrist"))
