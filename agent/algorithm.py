@@ -1,6 +1,6 @@
 """The contracts of learning: what a learner asks of an algorithm and an actor of a policy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from agent.frames import Convert
+from agent.parallel.share import Share
 from agent.tensors import Tensors
 from agent.transition import Observation
 
@@ -126,6 +127,27 @@ class TellsErrors(Protocol):
 
         Of all updates since it was last asked, in order; None if there were none.
         """
+        ...
+
+
+class SplitsBatches(Protocol):
+    """An algorithm that several processes may make updates of together, each from its part of every batch.
+
+    The gradients that it steps by are means over a batch, so those of whole batches are means of those of the parts.
+    Nothing else that it keeps depends on a batch. What a subclass makes of it is not known: each class says for itself
+    that it is one, by a static method `needs_whole_batches(config) -> str | None` of its own, which tells what in a
+    config keeps it from being one.
+    """
+
+    batch_size: int
+    """Transitions per update, of its part from `learn_from` on."""
+
+    def learn_from(self, share: Share) -> None:
+        """Learn from parts of batches, with its part (`Share.own`) of the random numbers for whole ones."""
+        ...
+
+    def optimizers(self) -> Iterable[torch.optim.Optimizer]:
+        """All that step by such gradients."""
         ...
 
 

@@ -7,7 +7,7 @@ where it is in doubt.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from agent.config import Config
 from agent.encoders import EncoderConfig, ImageEncoder, check_shift, make_encoder, shift_images
 from agent.frames import Convert
 from agent.networks import GaussianActor
+from agent.parallel.share import WHOLE, Share
 from agent.sac import SACPolicy, count_actions
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import TransitionSpec
@@ -96,6 +97,7 @@ class BC:
             self.actor = GaussianActor(*actor).to(device)
         learning = [p for p in (*self.actor.parameters(), *self.encoder.parameters()) if p.requires_grad]
         self._optimizer = torch.optim.Adam(learning, config.learning_rate, fused=True)
+        self._share = WHOLE
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
         self.kept_of_frames: Convert | None = None
@@ -106,6 +108,19 @@ class BC:
     def make_policy(config: BCConfig, spec: TransitionSpec, seed: int) -> BCPolicy:
         """The actor's side."""
         return BCPolicy(config, spec, seed)
+
+    @staticmethod
+    def needs_whole_batches(config: BCConfig) -> str | None:
+        """See `agent.algorithm.SplitsBatches`."""
+        return None
+
+    def learn_from(self, share: Share) -> None:
+        """See `agent.algorithm.SplitsBatches`."""
+        self._share, self.batch_size = share, share.rows
+
+    def optimizers(self) -> Iterable[torch.optim.Optimizer]:
+        """See `agent.algorithm.SplitsBatches`."""
+        return (self._optimizer,)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` gradient steps, each on its own slice of demonstrations and interventions."""
@@ -118,7 +133,8 @@ class BC:
     def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One gradient step on what was demonstrated; rewards play no part."""
         observation = {key: batch[f"observation.{key}"] for key in self._keys}
-        shifted = shift_images(observation, self._images, self.config.shift_pixels, self._generator)
+        pixels = self.config.shift_pixels
+        shifted = shift_images(observation, self._images, pixels, self._generator, self._share)
         features = self.encoder(shifted)
         loss = self.actor.imitation_loss(features, batch["action"], math.log(self.config.spread))
         self._optimizer.zero_grad(set_to_none=True)

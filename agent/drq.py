@@ -59,8 +59,13 @@ class DrQ(SAC):
         self._images = spec.image_keys
         self.kept_of_frames: Convert | None = self.encoder.convert if config.encoder.cache else None
 
+    @staticmethod
+    def needs_whole_batches(config: DrQConfig) -> str | None:
+        """See `agent.algorithm.SplitsBatches`."""
+        return SAC.needs_whole_batches(config)
+
     def _observation(self, batch: Batch, prefix: str) -> Tensors:
         """Each image of a batch is shifted, and seen by a frozen backbone, once for all updates that use it."""
         observation = super()._observation(batch, prefix)
-        shifted = shift_images(observation, self._images, self._shift_pixels, self._generator)
+        shifted = shift_images(observation, self._images, self._shift_pixels, self._generator, self._share)
         return self.encoder.with_frozen_maps(shifted, self.batch_size)

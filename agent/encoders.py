@@ -12,6 +12,7 @@ from agent.backbones import ConvBackbone, ResNet10Backbone, load_backbone
 from agent.config import Config, InputError
 from agent.frames import Frames
 from agent.networks import VectorEncoder, refuse_privileged
+from agent.parallel.share import WHOLE, Share
 from agent.pretrained import LIBRARIES, make_pretrained
 from agent.tensors import Tensors
 from agent.transition import TransitionSpec
@@ -234,12 +235,12 @@ def check_shift(shift_pixels: int, encoder: EncoderConfig) -> None:
 
 
 def shift_images(
-    observation: Tensors, keys: Sequence[str], pixels: int, generator: torch.Generator
+    observation: Tensors, keys: Sequence[str], pixels: int, generator: torch.Generator, share: Share = WHOLE
 ) -> Tensors:
     """The observation with the images of `keys` shifted at random, each camera's on its own; none for 0 pixels."""
     if not pixels:
         return observation
-    return observation | {key: random_shift(observation[key], pixels, generator) for key in keys}
+    return observation | {key: random_shift(observation[key], pixels, generator, share) for key in keys}
 
 
 def _make_backbone(config: EncoderConfig) -> nn.Module:
@@ -272,7 +273,12 @@ def _shape_of_maps(backbone: nn.Module, config: EncoderConfig, height: int, widt
     )
 
 
-def random_shift(image_BHWC: Tensor, pixels: int, generator: torch.Generator) -> Tensor:  # noqa: N803
+def random_shift(
+    image_BHWC: Tensor,  # noqa: N803
+    pixels: int,
+    generator: torch.Generator,
+    share: Share = WHOLE,
+) -> Tensor:
     """Shift every image by up to `pixels` in each direction; what comes in repeats the border (DrQ, section 4.1)."""
     batch, height, width, channels = image_BHWC.shape
     device = image_BHWC.device
@@ -283,7 +289,7 @@ def random_shift(image_BHWC: Tensor, pixels: int, generator: torch.Generator) ->
     middle[:, :, pixels + width :] = image_BHWC[:, :, -1:]
     padded[:, :pixels] = middle[:, :1]
     padded[:, pixels + height :] = middle[:, -1:]
-    corners = torch.randint(0, 2 * pixels + 1, (batch, 2), generator=generator)
+    corners = share.own(torch.randint(0, 2 * pixels + 1, (batch * share.of, 2), generator=generator))
     if device.type == "cpu":
         # Image by image: gathering single bytes takes ten times as long.
         shifted = torch.empty_like(image_BHWC)

@@ -169,6 +169,13 @@ class IQL(OfflineAlgorithm):
         """The actor's side."""
         return IQLPolicy(config, spec, seed)
 
+    @staticmethod
+    def needs_whole_batches(config: IQLConfig) -> str | None:
+        """See `agent.algorithm.SplitsBatches`."""
+        if config.normalise_observations:
+            return "algorithm.config.normalise_observations must be false, as it takes statistics of whole batches"
+        return None
+
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
         """One step of each network, in the order of IQL's code."""
         state, action = self.encoder(self._observation(batch, "observation")), batch["action"]

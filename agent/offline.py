@@ -1,7 +1,7 @@
 """What algorithms share that learn from recorded data, and go on by the very same steps when the robot acts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import Config
 from agent.normalisation import NormalisedVectors, check_normalisation
+from agent.parallel.share import Share
 from agent.tensors import (
     Tensors,
     above,
@@ -151,6 +152,14 @@ class OfflineAlgorithm(ABC):
             self.encoder.estimate(self._observation(batch, "observation"))
             return {}
         return {name: float(value) for name, value in self._learn(batch).items()}
+
+    def learn_from(self, share: Share) -> None:
+        """See `agent.algorithm.SplitsBatches`; a subclass that draws random numbers does more."""
+        self.batch_size = share.rows
+
+    def optimizers(self) -> Iterable[torch.optim.Optimizer]:
+        """See `agent.algorithm.SplitsBatches`."""
+        return self._optimizers.values()
 
     def policy_weights(self) -> Tensors:
         """Statistics and actor, on the CPU."""

@@ -8,7 +8,7 @@ can measure, the critics see that, too, and the actor does not: Pinto et al., ar
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from agent.algorithm import Batch
 from agent.config import Config, InputError
 from agent.critic_heads import GaussianConfig, HLGaussConfig, Target, check_head, make_head
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder, refuse_privileged
+from agent.parallel.share import WHOLE, Share
 from agent.reading import WEIGHT
 from agent.reward_unit import RewardUnit
 from agent.tensors import (
@@ -211,7 +212,7 @@ class SACPolicy:
 
 
 class SAC:
-    """The learner's side; satisfies `Algorithm` and `TellsErrors` of `agent.algorithm`.
+    """The learner's side; satisfies `Algorithm`, `TellsErrors` and `SplitsBatches` of `agent.algorithm`.
 
     Attributes:
         PRIVILEGED_CRITIC: Whether critics see what is privileged; else layouts with such a thing are refused.
@@ -252,6 +253,7 @@ class SAC:
             "temperature": _adam([self.log_temperature], config.temperature_learning_rate),
             "imitation": _adam([*self.actor.parameters(), *learning], config.actor_learning_rate),
         }
+        self._share = WHOLE
         self._calls = 0
         self._errors: list[Tensor] = []
         self.reward_unit = RewardUnit(config.reward_unit)
@@ -266,6 +268,27 @@ class SAC:
         """The actor's side."""
         cls._refuse_layout(spec)
         return cls.Policy(config, spec, seed)
+
+    @staticmethod
+    def needs_whole_batches(config: SACConfig) -> str | None:
+        """See `SplitsBatches`."""
+        if config.compile:
+            return (
+                "algorithm.config.compile must be false, as it is not known to leave gradients to be averaged"
+            )
+        if config.critic_head != "mse":
+            return f"algorithm.config.critic_head={config.critic_head} follows whole batches; choose mse"
+        if config.reward_unit is None:
+            return "algorithm.config.reward_unit=null follows whole batches; give a number"
+        return None
+
+    def learn_from(self, share: Share) -> None:
+        """See `SplitsBatches`."""
+        self._share, self.batch_size = share, share.rows
+
+    def optimizers(self) -> Iterable[torch.optim.Optimizer]:
+        """See `SplitsBatches`."""
+        return self._optimizers.values()
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` critic updates, then one of actor and temperature (RLPD, algorithm 1)."""
@@ -513,7 +536,8 @@ class SAC:
 
     def _noise(self, rows: int, more: int = 0) -> Tensor:
         # Drawn outside the compiled losses: the same numbers with and without compilation, and in checkpoints.
-        return torch.randn(rows, self._actions + more, generator=self._generator).to(self._device)
+        whole = torch.randn(rows * self._share.of, self._actions + more, generator=self._generator)
+        return self._share.own(whole).to(self._device)
 
     def _step(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]

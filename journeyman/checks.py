@@ -8,6 +8,7 @@ import torch
 
 from agent.algorithm_config import load_algorithm, make_policy
 from agent.config import InputError
+from agent.parallel.ranks import place
 from agent.transition import TransitionSpec, differing_layout
 from agent.transport.curve import check_exposure, load_secret
 from journeyman.config import RunConfig
@@ -17,6 +18,7 @@ from journeyman.deploy_gate_twin import on_twin
 from journeyman.initialisation import check_initialisation
 from journeyman.practice import practise
 from journeyman.sampling import check_recorded, check_sampling, goals_in_hindsight
+from journeyman.several_processes import check_processes
 from journeyman.several_steps import make_reader
 from journeyman.sinks.assembly import make_sinks
 from journeyman.wiring import (
@@ -44,6 +46,7 @@ def check(config: RunConfig, begins: bool = True) -> None:
     make_sinks(config, Path(), "learner")
     _check_address(config)
     check_sampling(config)
+    check_processes(config, place().count)
     _check_demonstrations(config)
     if begins:
         _check_learning_reward(config)

@@ -14,6 +14,8 @@ _VERBS = {
     "pretrain": "learn from recorded data alone; train init=RUN goes on with what it learned",
     "learner": "the learner alone; actors on other machines connect to transport.address",
     "actor": "the actor alone; drives the robot and streams to transport.address",
+    "fleet": "many actors of one learner, on the machines of a Ray cluster; see docs/scaling.md",
+    "sweep": "train with all combinations of several choices, as many at a time as a Ray cluster has room for",
     "collect": "record demonstrations as MCAP episodes, of the scripted expert or by hand with device=...",
     "label": "say which frames of recorded episodes show success",
     "reward": "fit a success classifier to labelled episodes, or check one on others",
@@ -40,6 +42,10 @@ _KEYS = {
     "train": f"{_RUN_KEYS}. run=DIR goes on with a run, init=DIR begins with its policy",
     "collect": "episodes=N, folder=DIR, device=..., view=..., keep_failures=..., time_limit_s=... "
     f"(docs/teleoperation.md), and {_RUN_KEYS}",
+    "fleet": "actors=N, name=PREFIX, ray=local, auto or an address, cpus=N, folder=DIR, restarts=N, and for the actors "
+    f"transport.address=..., run=DIR or {_RUN_KEYS}",
+    "sweep": "ray=local, auto or an address, cpus=N, gpus=N, folder=DIR, restarts=N, and for the runs "
+    f"key=a,b or key=range(3) and {_RUN_KEYS}",
     "evaluate": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.checkpoint=newest or best",
     "report": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.video_episodes=N",
     "gate": "run=NEW against=OLD, both runs; see docs/gate.md for the others",
@@ -157,7 +163,7 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "overrides", nargs="*", default=[], metavar="key=value", help=_KEYS.get(verb, _RUN_KEYS)
     )
-    if verb in ("learner", "actor", "controller"):
+    if verb in ("train", "learner", "actor", "controller"):
         parser.add_argument("--supervised", action="store_true", help="stop when standard input closes")
 
 

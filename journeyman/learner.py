@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from agent.config import InputError
+from agent.parallel.ranks import place
 from journeyman.checks import check
 from journeyman.collect import record_demonstrations
 from journeyman.config import RewardModelConfig, RunConfig, compose, read_config, write_config
@@ -15,6 +16,7 @@ from journeyman.offline.minari import STORED
 from journeyman.process import never_fail_to_print, on_stop, take_descriptors, yield_to_control_loop
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
+from journeyman.several_processes import assist, leading, refuse_to_begin_again
 from journeyman.sinks.assembly import JournalTap, make_sinks
 from journeyman.sinks.sink import Outlets
 from journeyman.wiring import make_learners
@@ -29,6 +31,10 @@ def run(options: argparse.Namespace) -> int:
     """Serve one run until it is complete or stopped."""
     never_fail_to_print()
     take_descriptors()
+    here = place()
+    if here.rank > 0:
+        return assist(here)
+    refuse_to_begin_again(here, resumes=split_run(options.overrides)[0] is not None)
     config, directory = open_or_create(options.overrides, options.supervised)
     with run_log(directory.logs, "learner"):
         return _learn(options, config, directory)
@@ -41,8 +47,8 @@ def _learn(options: argparse.Namespace, config: RunConfig, directory: RunDirecto
         yield_to_control_loop()  # Before torch starts its threads, which inherit it.
     outlets = Outlets(make_sinks(config, directory.path, "learner"))
     tap = JournalTap(outlets, directory, config.practice.agents)
-    with closing(outlets):
-        learner, servers = make_learners(config, directory, address(config), tap)
+    with closing(outlets), leading(place()) as ranks:
+        learner, servers = make_learners(config, directory, address(config), tap, ranks)
         on_stop(learner.request_stop, options.supervised)
         try:
             print(f"Learner of {directory.path} listens on {address(config)}.", flush=True)

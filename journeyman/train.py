@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import resource
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from agent.journal import Journal
 from journeyman.config import RunConfig
 from journeyman.learner import INTERRUPTED, open_or_create, record_missing_demonstrations
 from journeyman.live import LiveView
-from journeyman.process import child_environment
+from journeyman.process import child_environment, when_input_ends
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
@@ -30,6 +31,8 @@ _WRONG_INPUT, _NEEDS_HUMAN = 2, 3
 
 def run(options: argparse.Namespace) -> int:
     """Train, or go on with `run=DIR`, then evaluate and report."""
+    if getattr(options, "supervised", False):
+        when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))  # As a service manager would.
     config, directory = open_or_create(options.overrides)
     with run_log(directory.logs, "train"):
         return _train(config, directory)

@@ -24,6 +24,8 @@ from agent.hindsight import Goals
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner
 from agent.memory import keep_freed_memory
+from agent.parallel.ranks import Ranks
+from agent.parallel.shared import SharedAlgorithm
 from agent.prefetch import Prefetcher
 from agent.reading import read_steps
 from agent.record_log import RecordLog
@@ -276,6 +278,7 @@ def make_learners(
     run: RunDirectory,
     address: str,
     listener: Callable[[Mapping[str, Any]], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Learner | LearnerTeam, list[LearnerServer]]:
     """The learner with its replay rebuilt from the log, or one for each agent; and the servers that they listen on.
 
@@ -284,6 +287,7 @@ def make_learners(
         run: Where it is.
         address: Of the first agent's learner.
         listener: Of the run's journal, see `agent.journal.Journal`.
+        ranks: All processes that make its updates, if there are several.
     """
     torch.set_num_threads(config.learner.threads)
     # On x86 CPUs this routes float32 products to oneDNN at float32 accuracy, up to 2.5 times as fast.
@@ -292,7 +296,7 @@ def make_learners(
     env = make_env(config, run=run)
     journal, changed = Journal(run.journal, listener), threading.Condition()
     learners = [
-        _make_learner(config, run, env, name, agent_address(address, index), journal, changed)
+        _make_learner(config, run, env, name, agent_address(address, index), journal, changed, ranks)
         for index, name in enumerate(config.practice.agents)
     ]
     whole = learners[0] if len(learners) == 1 else LearnerTeam(learners, changed, journal)
@@ -307,12 +311,15 @@ def _make_learner(
     address: str,
     journal: Journal,
     changed: threading.Condition,
+    ranks: Ranks | None,
 ) -> Learner:
     """The learner of one agent; its own data are in the run's folder of it."""
     spec = make_spec(env)
     device = make_device(config.learner.device)
     seed = config.seed + 1000 * config.practice.agents.index(name)
     algorithm = make_algorithm(config.algorithm, spec, device, seed)
+    if ranks is not None:
+        algorithm = SharedAlgorithm(algorithm, config.algorithm, spec, device, ranks)
     demonstrations = read_demonstrations(demonstration_folder(config, run, name), config, env, spec)
     keep = algorithm.kept_of_frames if isinstance(algorithm, KeepsFeatures) else None
     home = run.agent(name)
