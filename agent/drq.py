@@ -60,7 +60,7 @@ class DrQ(SAC):
         self.kept_of_frames: Convert | None = self.encoder.convert if config.encoder.cache else None
 
     @staticmethod
-    def needs_whole_batches(config: DrQConfig) -> str | None:
+    def needs_whole_batches(config: SACConfig) -> str | None:
         """See `agent.algorithm.SplitsBatches`."""
         return SAC.needs_whole_batches(config)
 

@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,8 @@ class RankLostError(RuntimeError):
     exit_code = 1
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Which process of a learner this is.
 
     Attributes:
