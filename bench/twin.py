@@ -28,7 +28,7 @@ _FRAMES_PER_BLOCK = 20
 _RATES_HZ = (20.0, 10.0)
 _SIDE = 128
 # Rate, whether there are images, blocks, steps in a block of ours and of the peer: about a second of the peer's each.
-_CONTESTS = ((20.0, False, 10, 40, 40), (10.0, False, 10, 40, 20), (10.0, True, 7, 20, 2))
+_CONTESTS = ((20.0, False, 16, 40, 40), (10.0, False, 16, 40, 20), (10.0, True, 8, 20, 2))
 _NO_PEER = "gym-hil: not run; `make external`, then --peer-python .venv-external/bin/python"
 
 
