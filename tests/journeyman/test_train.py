@@ -135,20 +135,32 @@ def test_it_learns_from_images_and_resumes_with_the_same_counters(tmp_path):
     """The whole way of an image: twin, wire, log, replay, encoder, published weights; also over a resume."""
     images = ("task=lift_cube_pixels", "algorithm=drq", "algorithm.config.batch_size=16")
     # Every image is drawn by the CPU.
-    others = ("task=", "algorithm.config.batch_size", "demonstrations.", "evaluation.episodes")
+    others = (
+        "task=",
+        "algorithm.config.batch_size",
+        "demonstrations.",
+        "evaluation.episodes",
+        "learner.start",
+        "actor.random",
+    )
     plain = [a for a in SMALL if not a.startswith(others)]
-    plain += ["demonstrations.episodes=1", "evaluation.episodes=1"]
-    code, output = train(tmp_path, *plain, *images, "learner.max_environment_steps=100")
+    plain += [
+        "demonstrations.episodes=1",
+        "evaluation.episodes=1",
+        "learner.start_steps=40",
+        "actor.random_steps=40",
+    ]
+    code, output = train(tmp_path, *plain, *images, "learner.max_environment_steps=60")
     assert code == 0, output
     result = summary(tmp_path)
-    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 100
-    assert result["updates"] == 2 * (100 - 60)
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 60
+    assert result["updates"] == 2 * (60 - 40)
     first = encoder_weights(tmp_path)
-    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=150")
+    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=90")
     assert code == 0, output
     again = summary(tmp_path)
-    assert again["environment_steps"] == again["transitions_stored"] == 150
-    assert again["updates"] == 2 * (150 - 60)
+    assert again["environment_steps"] == again["transitions_stored"] == 90
+    assert again["updates"] == 2 * (90 - 40)
     assert again["wall_s"] > result["wall_s"]
     assert all(not np.array_equal(value, first[name]) for name, value in encoder_weights(tmp_path).items())
     rows = stored_rows((tmp_path / "runs/latest").resolve())
@@ -157,7 +169,7 @@ def test_it_learns_from_images_and_resumes_with_the_same_counters(tmp_path):
         assert np.array_equal(
             rows[f"next_observation.{camera}"][:-1][follows], rows[f"observation.{camera}"][1:][follows]
         )
-        assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 75
+        assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 45
 
 
 def test_hg_dagger_clones_on_while_a_person_helps_and_every_episode_is_kept(tmp_path):
