@@ -101,7 +101,8 @@ class Run:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait()
         steps = len(stored(self.path))
-        return self.start(f"learner.max_environment_steps={steps + 30}").wait()
+        # One episode of 4 s, 40 steps, ends by then, however soon those before it were broken off.
+        return self.start(f"learner.max_environment_steps={steps + 50}").wait()
 
     def _wait_for_more(self, process: subprocess.Popen[bytes]) -> None:
         log = self.path / "replay.log"

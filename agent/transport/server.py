@@ -264,6 +264,9 @@ class LearnerServer:
         while farewell_s is None or (self._peers and time.monotonic() < farewell_s):
             ready = dict(poller.poll(_TICK_MS))
             self._waker.clear()
+            closing = (
+                self._closing
+            )  # Read before the reason to stop, which is there first: or nobody would be told.
             self._admission.attend(ready)
             self._receive()
             self._peers.expire()
@@ -277,7 +280,7 @@ class LearnerServer:
                     peer.stop_due = True
             for identity, peer in self._peers.items():
                 self._send_due(identity, peer)
-            if self._closing and farewell_s is None:
+            if closing and farewell_s is None:
                 farewell_s = time.monotonic() + (_FAREWELL_S if told_stop else 0.0)
 
     def _receive(self) -> None:

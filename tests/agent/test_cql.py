@@ -132,12 +132,13 @@ def test_cameras_are_refused(camera_spec):
 
 # Small problems whose answer is known.
 
+LITTLE = {"hidden_sizes": (32, 32), "batch_size": 64, "sampled_actions": 4, "critic_learning_rate": 3e-3}
 EDGE = TransitionSpec.of(
     gymnasium.spaces.Box(-1, 1, (1,), np.float32), gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 )
 
 
-def edge_batch(generator, rows=128):
+def edge_batch(generator, rows):
     """What was tried beside an edge: the farther the better, up to 0.5. Beyond it nobody went; one falls."""
     action = torch.rand(rows, 1, generator=generator) - 0.5
     here = 2 * torch.rand(rows, 1, generator=generator) - 1
@@ -162,13 +163,11 @@ def earned_at_the_edge(cql):
 @pytest.mark.parametrize(("weight", "falls"), [(1.0, False), (0.0, True)])
 def test_it_stays_with_what_was_tried_and_without_its_term_it_falls(seed, weight, falls):
     """The data earn 0 on average and 0.5 at best: CQL does better than they, and does not leave them."""
-    cql = make(
-        EDGE, seed, conservative_weight=weight, batch_size=128, hidden_sizes=(64, 64),
-        actor_learning_rate=3e-3, critic_learning_rate=3e-3, initial_temperature=0.01,
-    )  # fmt: skip
+    options = {**LITTLE, "actor_learning_rate": 3e-3, "initial_temperature": 0.01}
+    cql = make(EDGE, seed, conservative_weight=weight, **options)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(300):
-        cql.learn_offline(edge_batch(generator))
+    for _ in range(150):
+        cql.learn_offline(edge_batch(generator, 64))
     earned = earned_at_the_edge(cql)
     assert earned < -0.5 if falls else earned > 0.2
 
@@ -179,13 +178,11 @@ def test_a_calibrated_value_of_the_policy_is_not_below_what_the_data_earn(seed):
     values = {}
     here = torch.linspace(-1, 1, 41)[:, None]
     for calibrated in (False, True):
-        cql = make(
-            EDGE, seed, calibrated=calibrated, conservative_weight=10.0, batch_size=64, hidden_sizes=(64, 64),
-            critic_learning_rate=3e-3,
-        )  # fmt: skip
+        options = {**LITTLE, "batch_size": 32}
+        cql = make(EDGE, seed, calibrated=calibrated, conservative_weight=10.0, **options)
         generator = torch.Generator().manual_seed(seed)
-        for _ in range(200):
-            cql.learn_offline(edge_batch(generator, 64))
+        for _ in range(120):
+            cql.learn_offline(edge_batch(generator, 32))
         with torch.no_grad():
             values[calibrated] = float(cql.critic(here, cql._sample(here, torch.zeros(41, 1))[0]).mean())
     assert values[True] > 0.0

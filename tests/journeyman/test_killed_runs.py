@@ -19,9 +19,10 @@ def bench():
 
 
 def test_every_step_is_stored_once_and_every_finished_recording_is_whole(bench, tmp_path):
-    run = bench.Run(tmp_path, np.random.default_rng(1))
-    victims = [run.kill_once() for _ in range(3)]
+    run = bench.Run(tmp_path, np.random.default_rng(5))
+    victims = [run.kill_once() for _ in range(2)]
+    assert victims == ["actor", "all"]  # `test_train.py` kills learners.
     assert run.finish() == 0
     transitions, finished, _ = bench.check(run.path)
-    assert transitions > 30, victims
+    assert transitions > 50, victims
     assert finished > 0, victims

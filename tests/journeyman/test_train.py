@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,10 @@ SMALL = (
     "algorithm.config.compile=false",
     "algorithm.config.hidden_sizes=[32,32]",
     "algorithm.config.batch_size=32",
+)
+REPORTED = (
+    "task, seed, success_rate, success_low, success_high, evaluation_episodes, environment_steps, robot_minutes, "
+    "wall_s, cpu_s, updates, transitions_sent, transitions_stored"
 )
 
 
@@ -125,67 +131,37 @@ def stored_rows(run):
     return rows
 
 
-def test_a_run_ends_with_a_report_and_resumes_with_the_same_counters(tmp_path):
-    code, output = train(tmp_path, *SMALL, "learner.max_environment_steps=300")
-    assert code == 0, output
-    result = summary(tmp_path)
-    keys = (
-        "task, seed, success_rate, success_low, success_high, evaluation_episodes, environment_steps, robot_minutes, "
-        "wall_s, cpu_s, updates, transitions_sent, transitions_stored"
-    )
-    assert set(keys.split(", ")) <= result.keys()
-    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 300
-    assert result["updates"] == 4 * (300 - 60)
-    report = tmp_path / "runs/latest/report"
-    assert {"learning_curve.png", "summary.json", "config.yaml", "versions.json"} <= {
-        p.name for p in report.iterdir()
-    }
-
-    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=400")
-    assert code == 0, output
-    again = summary(tmp_path)
-    assert again["environment_steps"] == again["transitions_stored"] == 400
-    assert again["updates"] == 4 * (400 - 60)
-    assert again["wall_s"] > result["wall_s"]
-
-
-def test_a_person_helps_and_every_episode_is_kept(tmp_path):
-    """The way of an intervention: device, executed action, log, journal, report; and the recordings beside it."""
-    person = ("device=intervener", "device.config.patience_s=0.5", "device.config.half_life_steps=100")
-    code, output = train(tmp_path, *SMALL, *person, "learner.max_environment_steps=300")
-    assert code == 0, output
-    run = (tmp_path / "runs/latest").resolve()
-    rows = stored_rows(run)
-    helped = rows["intervened"]
-    assert 0 < helped.sum() < len(rows)
-    assert set(rows["provenance"][helped]) == {Provenance.HUMAN}
-    assert set(rows["provenance"][~helped]) == {Provenance.TWIN}
-    said = summary(tmp_path)["interventions"]
-    assert "Interventions: " in output
-    episodes = [read_episode(path) for path in list_episodes(run / "episodes")]
-    # An episode that the end of the run broke off is in both, but not in the journal.
-    assert said["steps"] <= helped.sum() == sum(e.intervened.sum() for e in episodes)
-    np.testing.assert_array_equal(np.concatenate([e.actions for e in episodes]), rows["action"])
-    np.testing.assert_array_equal(np.concatenate([e.intervened for e in episodes]), helped)
-    assert {e.metadata.judge for e in episodes} == {"task"}
-
-
-def test_it_learns_from_images(tmp_path):
+def test_it_learns_from_images_and_resumes_with_the_same_counters(tmp_path):
     """The whole way of an image: twin, wire, log, replay, encoder, published weights; also over a resume."""
     images = ("task=lift_cube_pixels", "algorithm=drq", "algorithm.config.batch_size=16")
     # Every image is drawn by the CPU.
-    others = ("task=", "algorithm.config.batch_size", "demonstrations.", "evaluation.episodes")
+    others = (
+        "task=",
+        "algorithm.config.batch_size",
+        "demonstrations.",
+        "evaluation.episodes",
+        "learner.start",
+        "actor.random",
+    )
     plain = [a for a in SMALL if not a.startswith(others)]
-    plain += ["demonstrations.episodes=1", "evaluation.episodes=1"]
-    code, output = train(tmp_path, *plain, *images, "learner.max_environment_steps=100")
+    plain += [
+        "demonstrations.episodes=1",
+        "evaluation.episodes=1",
+        "learner.start_steps=40",
+        "actor.random_steps=40",
+    ]
+    code, output = train(tmp_path, *plain, *images, "learner.max_environment_steps=60")
     assert code == 0, output
-    assert summary(tmp_path)["transitions_stored"] == 100
+    result = summary(tmp_path)
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 60
+    assert result["updates"] == 2 * (60 - 40)
     first = encoder_weights(tmp_path)
-    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=150")
+    code, output = train(tmp_path, "run=runs/latest", "learner.max_environment_steps=90")
     assert code == 0, output
     again = summary(tmp_path)
-    assert again["environment_steps"] == again["transitions_stored"] == 150
-    assert again["updates"] == 2 * (150 - 60)
+    assert again["environment_steps"] == again["transitions_stored"] == 90
+    assert again["updates"] == 2 * (90 - 40)
+    assert again["wall_s"] > result["wall_s"]
     assert all(not np.array_equal(value, first[name]) for name, value in encoder_weights(tmp_path).items())
     rows = stored_rows((tmp_path / "runs/latest").resolve())
     follows = (rows["episode"][1:] == rows["episode"][:-1]) & (rows["step"][1:] == rows["step"][:-1] + 1)
@@ -193,23 +169,38 @@ def test_it_learns_from_images(tmp_path):
         assert np.array_equal(
             rows[f"next_observation.{camera}"][:-1][follows], rows[f"observation.{camera}"][1:][follows]
         )
-        assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 75
+        assert len(np.unique(rows[f"observation.{camera}"].reshape(len(rows), -1), axis=0)) > 45
 
 
-def test_hg_dagger_goes_on_cloning_while_a_person_helps(tmp_path):
-    plain = [
-        a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.start", "actor.random"))
-    ]
+def test_hg_dagger_clones_on_while_a_person_helps_and_every_episode_is_kept(tmp_path):
+    """The way of an intervention: device, executed action, log, journal, report; and the recordings beside it."""
+    plain = [a for a in SMALL if not a.startswith(("algorithm.config.compile", "learner.start", "actor."))]
     dagger = ("algorithm=hg_dagger", "algorithm.config.offline_updates=50", "actor.evaluate_every=60")
-    person = ("device=intervener", "device.config.patience_s=0.5")
-    code, output = train(tmp_path, *plain, *dagger, *person, "learner.max_environment_steps=100")
+    person = ("device=intervener", "device.config.patience_s=0.5", "device.config.half_life_steps=100")
+    code, output = train(tmp_path, *plain, *dagger, *person, "learner.max_environment_steps=200")
     assert code == 0, output
     result = summary(tmp_path)
-    assert (result["offline_updates"], result["updates"]) == (50, 100 - 1)
-    rows = stored_rows((tmp_path / "runs/latest").resolve())
-    assert len(rows) == 100
-    assert rows["intervened"].any()
+    assert set(REPORTED.split(", ")) <= result.keys()
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 200
+    assert (result["offline_updates"], result["updates"]) == (50, 200 - 1)
+    run = (tmp_path / "runs/latest").resolve()
+    assert {"learning_curve.png", "summary.json", "config.yaml", "versions.json"} <= {
+        p.name for p in (run / "report").iterdir()
+    }
+    rows = stored_rows(run)
+    assert len(rows) == 200
     assert len(set(rows["policy_version"])) > 1
+    helped = rows["intervened"]
+    assert 0 < helped.sum() < len(rows)
+    assert set(rows["provenance"][helped]) == {Provenance.HUMAN}
+    assert set(rows["provenance"][~helped]) == {Provenance.TWIN}
+    assert "Interventions: " in output
+    episodes = [read_episode(path) for path in list_episodes(run / "episodes")]
+    # An episode that the end of the run broke off is in both, but not in the journal.
+    assert result["interventions"]["steps"] <= helped.sum() == sum(e.intervened.sum() for e in episodes)
+    np.testing.assert_array_equal(np.concatenate([e.actions for e in episodes]), rows["action"])
+    np.testing.assert_array_equal(np.concatenate([e.intervened for e in episodes]), helped)
+    assert {e.metadata.judge for e in episodes} == {"task"}
 
 
 def imitated(folder):
@@ -250,27 +241,61 @@ def test_behaviour_cloning_ends_with_a_report_and_with_the_same_policy_after_kil
 
 
 def test_kill_9_loses_and_doubles_nothing(tmp_path):
-    process = start(tmp_path, *SMALL, "learner.max_environment_steps=700")
-    for threshold, victim in ((100, "learner"), (150, "actor"), (300, "learner"), (350, "actor")):
+    process = start(tmp_path, *SMALL, "algorithm.config.utd_ratio=2", "learner.max_environment_steps=500")
+    for threshold, victim in ((100, "learner"), (150, "actor"), (250, "learner"), (300, "actor")):
         wait_for_steps(tmp_path, process, threshold)
         os.kill(wait_for_child(process, victim), signal.SIGKILL)
     code, output = finish(process)
     assert code == 0, output
     assert output.count("SIGKILL") == 4
     result = summary(tmp_path)
-    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 700
-    assert result["updates"] == 4 * (700 - 60)
+    assert result["environment_steps"] == result["transitions_sent"] == result["transitions_stored"] == 500
+    assert result["updates"] == 2 * (500 - 60)
     rows = stored_rows((tmp_path / "runs/latest").resolve())
-    assert len(rows) == 700
+    assert len(rows) == 500
     places = {(int(e), int(s)) for e, s in zip(rows["episode"], rows["step"], strict=True)}
-    assert len(places) == 700  # None is there twice ...
+    assert len(places) == 500  # None is there twice ...
     for episode in np.unique(rows["episode"]):  # ... and none is missing.
         steps = rows["step"][rows["episode"] == episode]
         assert np.array_equal(steps, np.arange(len(steps)))
 
 
-def test_ctrl_c_stops_both_and_the_run_goes_on_later_also_without_demonstrations(tmp_path):
-    process = start(tmp_path, *SMALL, "demonstrations.episodes=0", "learner.max_environment_steps=100000")
+def scrape(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+            lines = answer.read().decode().splitlines()
+    except (urllib.error.URLError, OSError):
+        return {}
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def test_ctrl_c_stops_a_run_that_is_observed_and_it_goes_on_later_also_without_demonstrations(
+    tmp_path, wait_until
+):
+    """Log, event files and endpoints tell of the same run."""
+    pytest.importorskip("prometheus_client")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        of_learner, of_actor = one.getsockname()[1], other.getsockname()[1]
+    ports = f"sink.prometheus.config.port={of_learner}", f"sink.prometheus.config.actor_port={of_actor}"
+    observed = ("sink=[tensorboard,prometheus]", *ports, "learner.max_environment_steps=100000")
+    process = start(tmp_path, *SMALL, *observed, "demonstrations.episodes=0")
+
+    def figures(port, name, least):
+        assert process.poll() is None, process.communicate()[0]
+        found = scrape(port)
+        return found if found.get(name, 0.0) > least else {}
+
+    found = wait_until(lambda: figures(of_learner, 'journeyman_updates_total{agent=""}', 0), timeout_s=240.0)
+    assert found['journeyman_environment_steps_total{agent=""}'] > 60
+    assert found['journeyman_actors_connected{agent=""}'] == 1
+    assert found['journeyman_malformed_messages_total{agent=""}'] == 0
+    assert found['journeyman_free_disk_bytes{agent=""}'] > 0
+    assert any("critic_loss" in name for name in found)
+    # From a second ago at most.
+    acted = wait_until(lambda: figures(of_actor, "journeyman_actor_items_total", 60), timeout_s=60.0)
+    assert 'journeyman_actor_state{state="learning"}' in acted
+
     wait_for_steps(tmp_path, process, 150)
     children = [*child_pids(process, "learner"), *child_pids(process, "actor")]
     assert len(children) == 2
@@ -281,13 +306,26 @@ def test_ctrl_c_stops_both_and_the_run_goes_on_later_also_without_demonstrations
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     stopped = summary(tmp_path)
     assert stopped["environment_steps"] == stopped["transitions_sent"]
-    code, output = train(
-        tmp_path, "run=runs/latest", f"learner.max_environment_steps={stopped['environment_steps'] + 50}"
-    )
+    check_what_was_observed((tmp_path / "runs/latest").resolve(), output)
+
+    more = f"learner.max_environment_steps={stopped['environment_steps'] + 50}"
+    code, output = train(tmp_path, "run=runs/latest", more)
     assert code == 0, output
     later = summary(tmp_path)
     assert later["environment_steps"] == stopped["environment_steps"] + 50
     assert later["demonstrations"] == 0
+
+
+def check_what_was_observed(run, output):
+    assert [path.stat().st_size > 1000 for path in (run / "tensorboard").iterdir()] == [True]
+    logs = {path.name: path.read_bytes().splitlines() for path in (run / "logs").glob("*.jsonl")}
+    assert logs.keys() == {"train.jsonl", "learner.jsonl", "actor.actor-0.jsonl"}
+    said = {name: [json.loads(line)["message"] for line in lines] for name, lines in logs.items()}
+    assert any("joins at item 0" in message for message in said["learner.jsonl"])
+    assert any("robot is parked" in message for message in said["actor.actor-0.jsonl"])
+    for line in ("Run runs/", "Stopping. Go on later with"):  # On the terminal as ever, and in the log.
+        assert line in output
+        assert any(message.startswith(line) for message in said["train.jsonl"])
 
 
 def test_a_killed_supervisor_takes_its_processes_with_it(tmp_path, wait_until):
@@ -340,7 +378,14 @@ def test_a_reward_that_can_be_fooled_is_found_out(tmp_path):
     (tmp_path / "gullible.py").write_text(GULLIBLE)
     reward = ["reward.name=gullible", "reward.factory=gullible.make"]
     code, output = finish(
-        start(tmp_path, *SMALL, *reward, "learner.max_environment_steps=200", path=[tmp_path])
+        start(
+            tmp_path,
+            *SMALL,
+            *reward,
+            "algorithm.config.utd_ratio=1",
+            "learner.max_environment_steps=200",
+            path=[tmp_path],
+        )
     )
     assert code == 0, output
     result = summary(tmp_path)

@@ -266,6 +266,29 @@ def test_stop_reaches_actors_present_and_to_come_and_close_waits_for_their_items
     assert server.environment_steps == 200
 
 
+def test_stop_reaches_actors_though_the_server_is_closed_while_it_is_looking_elsewhere(
+    serve, join, until, wait_until
+):
+    """Both come in the middle of a turn of the receive thread, after it has looked for a reason to stop."""
+    server = serve()
+    client = join(server.address)
+    client.wait_welcome(20.0)
+    send_due, closing = server._send_due, threading.Thread(target=server.close)
+
+    def interrupted(*arguments):
+        if server._stop_reason is None:
+            server.stop_actors("the run is complete")
+            closing.start()
+            wait_until(lambda: server._closing)
+        send_due(*arguments)
+
+    server._send_due = interrupted
+    until(client, lambda: client.stop_requested)
+    client.close()
+    closing.join(20.0)
+    assert not closing.is_alive()
+
+
 def test_dead_receive_thread_is_noticed(serve, open_log, join, rows):
     log = open_log()
     server = serve(record_log=log)
