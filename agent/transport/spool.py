@@ -234,18 +234,19 @@ class Spool:
         dtype = self._dtype
         if records.dtype is not dtype and records.dtype != dtype:
             raise ValueError(f"This actor's records are {dtype}, not {records.dtype}.")
-        if self._stage is not None and self._put(self._stage, records):
+        fits = self._stage is not None and len(records) <= self._stage.capacity
+        if self._stage is not None and fits and self._put(self._stage, records):
             return
         step = self._frame_records
         for begin in range(0, len(records), step):
             part = records[begin : begin + step]
-            self._write(FrameKind.RECORDS, part.tobytes(), len(part))
+            self._write(
+                FrameKind.RECORDS, part.tobytes(), len(part), is_patient=not fits
+            )  # It has waited once.
 
     def _put(self, stage: Stage, records: Records) -> bool:
         """Into the stage; False if there is no room, and none for as long as patience lasts."""
         count = len(records)
-        if count > stage.capacity:
-            return False
         with self._lock:
             if not stage.has_room(count):
                 self._wait_for_writer(lambda: stage.has_room(count))
@@ -266,14 +267,15 @@ class Spool:
         """Number a report and write it to disk."""
         self._write(FrameKind.REPORT, encode_report(values), 1)
 
-    def _write(self, kind: FrameKind, payload: bytes, count: int) -> None:
+    def _write(self, kind: FrameKind, payload: bytes, count: int, is_patient: bool = True) -> None:
         with self._lock:
             if kind is FrameKind.REPORT:
                 self._report_numbers.append(self.next_sequence)
             self.next_sequence += count
             self._waiting.append(_Item(kind, payload, count, time.monotonic()))
             if self._writer is not None:
-                self._wait_for_writer(lambda: not self._waiting)
+                if is_patient:
+                    self._wait_for_writer(lambda: not self._waiting)
                 self._look_at_writer()
         if self._writer is None:
             with self._disk:

@@ -155,6 +155,21 @@ def test_records_of_more_than_the_stage_and_every_second_one_of_an_array(tmp_pat
     spool.close()
 
 
+def test_where_the_stage_is_full_a_hand_over_waits_once_and_goes_on(
+    tmp_path, memory, monkeypatch, read, wait_until
+):
+    monkeypatch.setattr(stage_module, "_RING_BYTES", 10 * DTYPE.itemsize)
+    spool = Spool(tmp_path / "spool", DTYPE, patience_s=0.001, staged=True)
+    waited, wait = [], spool._wait_for_writer
+    monkeypatch.setattr(spool, "_wait_for_writer", lambda is_done: waited.append(0) or wait(is_done))
+    with spool._disk:  # As who writes to one that is slow.
+        for number in range(16):
+            spool.append(rows(number, 1))
+    assert len(waited) == 6
+    wait_until(lambda: read(spool) == list(range(16)))
+    spool.close()
+
+
 @pytest.mark.parametrize("trouble", ["absent", "full", "readable", "link"])
 def test_without_such_memory_every_hand_over_waits_for_the_disk(tmp_path, memory, monkeypatch, trouble):
     Spool(tmp_path / "spool", DTYPE).close()
