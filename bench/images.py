@@ -1,6 +1,6 @@
 """How long does one update from images take? Ours beside others', in the same run and on the same core.
 
-    python bench/images.py [--json FILE] [--cameras 2] [--size 128] [--batch 64] [--rounds 7] [--peer-python PYTHON]
+    python -m bench.images [--json FILE] [--cameras 2] [--size 128] [--batch 64] [--rounds 7] [--peer-python PYTHON]
 
 CPU time of one critic and one actor update, sampling and random shifts included. All run on one core, with one thread
 each, and take turns, so that a machine that slows down slows all of them. State 7, action 4, 2 critics of 256 x 256.

@@ -1,6 +1,6 @@
 """How fast is one update? Critic updates per CPU second, ours beside others' in the same run.
 
-    python bench/learner.py [--json FILE] [--seconds 8] [--settings 10x20 2x20 2x1]
+    python -m bench.learner [--json FILE] [--seconds 8] [--settings 10x20 2x20 2x1]
 
 State 18, action 4, batch 256, hidden 256 x 256, LayerNorm where the contestant has it, one thread on one core; sampling
 from the replay is part of each update. A setting is critics x updates per step. Blocks of all contestants of a setting

@@ -1,6 +1,6 @@
 """How fast does experience reach the learner, and do weights reach the robot?
 
-    python bench/transport.py [--json FILE] [--rounds 3]
+    python -m bench.transport [--json FILE] [--rounds 3]
 
 Learner and actor are two processes on this machine, each pinned to a core of its own, over TCP. What is measured is the
 whole way a transition takes in a run: handed over one by one as a control loop does, spooled to disk, sent, checked,
