@@ -13,6 +13,7 @@ from torch import Tensor
 from agent.algorithm import Batch
 from agent.config import InputError
 from agent.sac import SAC, SACConfig, Transitions
+from agent.tensors import as_floats
 from agent.transition import TransitionSpec
 
 
@@ -77,7 +78,7 @@ class CQL(SAC):
         """One update of critics, actor and temperature, as online, on a batch of recorded data."""
         transitions = self._transitions(batch)
         metrics = self.update_critic(transitions) | self.update_actor(transitions.observation)
-        return {name: float(value) for name, value in metrics.items()}
+        return as_floats(metrics)
 
     def _critic_loss_eager(
         self, transitions: Transitions, noise: Tensor, subset: Tensor

@@ -21,7 +21,7 @@ from agent.flow import FlowPolicy
 from agent.ibrl import edited
 from agent.networks import GaussianActor
 from agent.sac import SAC, SACConfig, SACPolicy, Transitions, count_actions, make_critic
-from agent.tensors import Tensors, above, below, detached, take_over
+from agent.tensors import Tensors, above, as_floats, below, detached, take_over
 from agent.transition import Observation, TransitionSpec
 
 
@@ -194,11 +194,11 @@ class EXPO(SAC):
         self._calls += 1
         if self._calls > self.config.actor_delay:
             metrics |= self.update_edit(newest)
-        return {name: float(value) for name, value in metrics.items()}
+        return as_floats(metrics)
 
     def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One step of imitation of the base; touches nothing else."""
-        return {name: float(value) for name, value in self.update_base(self._transitions(batch)).items()}
+        return as_floats(self.update_base(self._transitions(batch)))
 
     def update_base(self, transitions: Transitions) -> dict[str, Tensor]:
         """One step of imitation of whatever was done, and of the moving average."""

@@ -16,6 +16,7 @@ from agent.parallel.share import Share
 from agent.tensors import (
     Tensors,
     above,
+    as_floats,
     below,
     detached,
     load_optimizer_state,
@@ -144,14 +145,14 @@ class OfflineAlgorithm(ABC):
         for k in range(self.utd_ratio):
             rows = slice(k * self.batch_size, (k + 1) * self.batch_size)
             metrics |= self._learn({name: values[rows] for name, values in batch.items()})
-        return {name: float(value) for name, value in metrics.items()}
+        return as_floats(metrics)
 
     def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One gradient step of every network; the first calls may only estimate statistics instead."""
         if self.encoder.is_estimating:
             self.encoder.estimate(self._observation(batch, "observation"))
             return {}
-        return {name: float(value) for name, value in self._learn(batch).items()}
+        return as_floats(self._learn(batch))
 
     def learn_from(self, share: Share) -> None:
         """See `agent.algorithm.SplitsBatches`; a subclass that draws random numbers does more."""

@@ -26,6 +26,7 @@ from agent.reward_unit import RewardUnit
 from agent.tensors import (
     Tensors,
     above,
+    as_floats,
     below,
     detached,
     load_optimizer_state,
@@ -300,7 +301,7 @@ class SAC:
         self._calls += 1
         if self._calls > self.config.actor_delay:
             metrics |= self.update_actor(newest.observation)
-        return {name: float(value) for name, value in metrics.items()}
+        return as_floats(metrics)
 
     def learn_offline(self, batch: Batch) -> dict[str, float]:
         """One step of behaviour cloning of encoder and actor; touches nothing of critics and temperature.

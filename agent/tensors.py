@@ -10,6 +10,14 @@ from agent.config import InputError
 Tensors = dict[str, Tensor]
 
 
+def as_floats(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Single numbers by name. Together, since a GPU is waited for once for each that is fetched."""
+    if not metrics:
+        return {}
+    values: list[float] = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+    return dict(zip(metrics, values, strict=True))
+
+
 def above(prefix: str, state: Mapping[str, Tensor]) -> Tensors:
     """The same tensors with `prefix` before their names."""
     return {f"{prefix}{name}": value for name, value in state.items()}
