@@ -198,8 +198,10 @@ class ActorClient:
     def no_room(self) -> str | None:
         """Why nothing more should be handed over now, in a sentence; None while there is room.
 
-        What is handed over all the same is not lost, unless this process dies before the disk takes it.
+        What is handed over all the same is not lost, unless this process dies before the disk takes it. Who asks right
+        after a hand-over waits for the disk, as long as a control period has time for that.
         """
+        self._spool.settle()
         return self._spool.no_room
 
     @property

@@ -263,6 +263,13 @@ class Spool:
             self._look_at_writer()
         return True
 
+    def settle(self) -> None:
+        """Wait until the disk took, or did not take, what was appended; no longer than patience lasts."""
+        if self._writer is not None and self._waiting:
+            with self._lock:
+                self._wait_for_writer(lambda: not self._waiting)
+                self._look_at_writer()
+
     def append_report(self, values: Report) -> None:
         """Number a report and write it to disk."""
         self._write(FrameKind.REPORT, encode_report(values), 1)
