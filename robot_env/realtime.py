@@ -1,5 +1,6 @@
 """Priority of control loops over everything else on a machine."""
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -59,3 +60,5 @@ def _hold_up_less() -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
+    # At the end all is to be found again: who is not told that a node of ROS goes takes it for there for 20 s more.
+    atexit.register(gc.unfreeze)

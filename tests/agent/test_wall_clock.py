@@ -29,8 +29,10 @@ def wall_clock_uses(source: str) -> list[str]:
                 found += [alias.name for alias in names if alias.name == "datetime"] + sorted(
                     renamed & {"time"}
                 )
-            case ast.ImportFrom(module="datetime"):
-                found.append("datetime")
+            case ast.ImportFrom(module="datetime", names=names):
+                found += [
+                    "datetime" for alias in names if alias.name != "timedelta"
+                ]  # Which is no time of day.
             case ast.ImportFrom(module="time", names=names):
                 found += [f"time.{alias.name}" for alias in names if alias.name in WALL]
     return found
@@ -44,6 +46,7 @@ def wall_clock_uses(source: str) -> list[str]:
         ("from time import time_ns", 1),
         ("import datetime", 1),
         ("from datetime import datetime", 1),
+        ("from datetime import timedelta", 0),
         ("import time as t", 1),
     ],
 )
