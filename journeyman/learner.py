@@ -20,9 +20,9 @@ from journeyman.several_processes import assist, leading, refuse_to_begin_again
 from journeyman.sinks.assembly import JournalTap, make_sinks
 from journeyman.sinks.sink import Outlets
 from journeyman.wiring import make_learners
+from robot_env.program import INTERRUPTED
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5488"
-INTERRUPTED = 130
 _FILES = ("model", "goals", "cache")  # Keys of `reward.config` that name some.
 _FIXED = ("task", "algorithm", "robot", "reward", "practice", "seed", "init", "init_checkpoint")
 

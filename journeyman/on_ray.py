@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from agent.config import Config, InputError
 from journeyman.options import read_options
-from journeyman.process import child_environment
+from journeyman.process import child_environment, last_line, raise_interrupt
 from robot_env.program import INTERRUPTED, NEEDS_HUMAN, WRONG_INPUT
 
 _STOP_TIMEOUT_S = 75.0  # `journeyman train` gives its actor 30 s, and then its learner.
@@ -182,15 +182,10 @@ def _drive(command: Command, folder: str) -> tuple[int, str]:
                 process.wait(_STOP_TIMEOUT_S)
             process.kill()
             process.wait()
-    words = _last_line(path)
+    words = last_line(path)
     if code not in _FINAL:
         raise RuntimeError(f"{command.name} died ({code}): {words}; see {path}")
     return code, words
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 def _ray() -> Any:
@@ -223,11 +218,7 @@ def _connected(ray: Any, config: RayConfig, commands: int) -> Iterator[None]:
         ) from None
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _raise_interrupt)
+            signal.signal(number, raise_interrupt)
         yield
     finally:
         ray.shutdown()
-
-
-def _raise_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -88,6 +88,17 @@ class _Lossy(io.RawIOBase):
             return len(data)
 
 
+def raise_interrupt(*_: object) -> None:
+    """As a handler of signals: they mean the same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def last_line(log: Path) -> str:
+    """What a process said last, by its log."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
 def child_environment() -> dict[str, str]:
     """For child processes: this very package, whatever folders the user's directory holds; one thread each.
 

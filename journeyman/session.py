@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from journeyman.collect_options import CollectOptions
 from journeyman.config import RunConfig
+from journeyman.process import raise_interrupt
 from journeyman.recording import episode_metadata, episode_path, make_folder, missing_numbers, recorded_steps
 from journeyman.session_view import Phase, Picture, SessionView
 from journeyman.wiring import at_the_pace_of_a_hand, judged_by_task, make_env, make_teleoperator
@@ -45,7 +46,7 @@ def record_by_hand(config: RunConfig, folder: Path, episodes: int, options: Coll
     make_folder(folder)
     if not missing_numbers(folder, episodes):
         return
-    when_signalled(_raise_interrupt)
+    when_signalled(raise_interrupt)
     is_real = not config.robot.simulated_time
     task = msgspec.structs.replace(config.task, episode_length_s=options.time_limit_s)
     config = at_the_pace_of_a_hand(msgspec.structs.replace(judged_by_task(config), task=task))
@@ -267,7 +268,3 @@ def _free(folder: Path, stem: str) -> Path:
     while (path := folder / f"{stem}-{number:04d}.mcap").exists():
         number += 1
     return path
-
-
-def _raise_interrupt() -> None:
-    raise KeyboardInterrupt

@@ -14,19 +14,19 @@ from pathlib import Path
 
 from agent.journal import Journal
 from journeyman.config import RunConfig
-from journeyman.learner import INTERRUPTED, open_or_create, record_missing_demonstrations
+from journeyman.learner import open_or_create, record_missing_demonstrations
 from journeyman.live import LiveView
-from journeyman.process import child_environment, when_input_ends
+from journeyman.process import child_environment, last_line, raise_interrupt, when_input_ends
 from journeyman.report import write_report
 from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
 from robot_env.devices.terminal import TerminalState, terminal_here
+from robot_env.program import INTERRUPTED, NEEDS_HUMAN, WRONG_INPUT
 
 _MAX_RESTARTS = 5
 _STOP_TIMEOUT_S = 30.0
 _FAREWELL_S = 10.0
 _RESTART_WINDOW_S = 600.0
-_WRONG_INPUT, _NEEDS_HUMAN = 2, 3
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,8 +106,7 @@ class _Child:
 
     def last_words(self) -> str:
         """The last line of its log."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return last_line(self.log)
 
 
 def _supervise(config: RunConfig, directory: RunDirectory) -> int:
@@ -115,7 +114,7 @@ def _supervise(config: RunConfig, directory: RunDirectory) -> int:
     # A terminal's hang-up and a service manager's stop mean the same as Ctrl-C. Under nohup a hang-up is ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise_interrupt)
+            signal.signal(number, raise_interrupt)
     with tempfile.TemporaryDirectory(prefix="journeyman-") as private:
         address = config.transport.address
         if address == "auto":
@@ -188,7 +187,7 @@ def _restart_if_ended(child: _Child, view: LiveView) -> None:
     code = child.ended()
     if code is None:
         return
-    if code in (_WRONG_INPUT, _NEEDS_HUMAN):
+    if code in (WRONG_INPUT, NEEDS_HUMAN):
         raise _ChildFailed(child.last_words(), code)
     reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {child.last_words()}"
     now_s = time.monotonic()
@@ -203,10 +202,6 @@ def _restart_if_ended(child: _Child, view: LiveView) -> None:
         restart=len(child.restarts_s),
     )
     child.start()
-
-
-def _raise_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _note_costs(directory: RunDirectory, started_s: float) -> None:

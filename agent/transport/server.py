@@ -264,9 +264,8 @@ class LearnerServer:
         while farewell_s is None or (self._peers and time.monotonic() < farewell_s):
             ready = dict(poller.poll(_TICK_MS))
             self._waker.clear()
-            closing = (
-                self._closing
-            )  # Read before the reason to stop, which is there first: or nobody would be told.
+            # Read before the reason to stop, which is there first: or nobody would be told.
+            closing = self._closing
             self._admission.attend(ready)
             self._receive()
             self._peers.expire()

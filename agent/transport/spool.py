@@ -240,9 +240,8 @@ class Spool:
         step = self._frame_records
         for begin in range(0, len(records), step):
             part = records[begin : begin + step]
-            self._write(
-                FrameKind.RECORDS, part.tobytes(), len(part), is_patient=not fits
-            )  # It has waited once.
+            # What fits the stage has waited for it already.
+            self._write(FrameKind.RECORDS, part.tobytes(), len(part), is_patient=not fits)
 
     def _put(self, stage: Stage, records: Records) -> bool:
         """Into the stage; False if there is no room, and none for as long as patience lasts."""

@@ -12,7 +12,6 @@ import fcntl
 import mmap
 import os
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from agent.checksum import crc32
 from agent.transition import Records, describe_layout
 
 _MEMORY = Path("/dev/shm")  # Of this user alone: see `_open_private`.
@@ -87,7 +87,7 @@ class Stage:
     def put(self, records: Records, first_sequence: int) -> bool:
         """Keep records, shape (N,), numbered from there on; False, and nothing done, without room for all of them."""
         count, size = len(records), self._itemsize
-        if self._put - self._taken + count > self.capacity:
+        if not self.has_room(count):
             return False
         slot = self._put % self.capacity
         whole = records if records.flags.c_contiguous else np.ascontiguousarray(records)
@@ -177,7 +177,7 @@ def _bytes_before(capacity: int) -> int:
 
 
 def _layout_sum(dtype: np.dtype[np.void]) -> int:
-    return zlib.crc32(msgspec.json.encode(describe_layout(dtype))) | dtype.itemsize << 32
+    return crc32(msgspec.json.encode(describe_layout(dtype))) | dtype.itemsize << 32
 
 
 def _open_locked(path: Path) -> int:
