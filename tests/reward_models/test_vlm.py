@@ -291,7 +291,10 @@ def test_without_usable_answers_the_fallback_of_the_configuration_holds(model, a
     paid = [going_on.reward(observation()) for _ in range(5)]
     assert [p.value for p in paid] == [-1.0] * 5
     assert paid[-1].terms["failures"] == 5.0
-    assert capsys.readouterr().err.count("Success is not judged for now") == 1
+    # An earlier test's reward may still be told that its server is gone.
+    said = [line for line in capsys.readouterr().err.splitlines() if model.url in line or "perhaps" in line]
+    assert len(said) == 1
+    assert said[0].startswith("Success is not judged for now: ")
     stopping = make_reward(model, on_failure="stop", patience=2)
     assert not stopping.reward(observation()).success
     for _ in range(3):

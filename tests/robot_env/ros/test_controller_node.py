@@ -396,8 +396,13 @@ def world(wait_until, folder, patient):
                 human.change("configure")
                 human.change("activate")
             human.insist("enable", data=False)
-            arm.place(HOME_M)
-            time.sleep(QUIET_S)
+
+            def is_left_alone():
+                arm.place(HOME_M)
+                time.sleep(QUIET_S)
+                return not arm.told  # Else the last commands were still under way when the arm was put there.
+
+            wait_until(is_left_alone, "the arm is at home and no longer commanded")
             human.insist("enable", data=True)
             human.insist("reset_e_stop")
             human.insist("recover")
