@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def a_row(images: bool) -> Records:
     return row
 
 
+@cache  # What there was to choose from before this process was pinned: the learner's would else be the actor's.
 def cores() -> tuple[int | None, int | None]:
     """Of actor and learner; none where there is but one."""
     available = sorted(os.sched_getaffinity(0))
