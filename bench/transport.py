@@ -29,6 +29,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from agent.memory import keep_freed_memory
 from agent.record_log import RecordLog
 from agent.transition import Records, TransitionSpec
 from agent.transport.client import ActorClient
@@ -75,6 +76,7 @@ def cores() -> tuple[int | None, int | None]:
 def learn(pipe: Connection, core: int | None, images: bool, folder: Path) -> None:
     """The learner's process: takes all there is; publishes when told; ends when the pipe closes."""
     pin(core)
+    keep_freed_memory()  # As a run's learner does.
     spec = transition_spec(images)
     log = RecordLog.open(folder / "replay.log", spec.dtype)
     quarantine = Quarantine(folder / "quarantine.log", spec)
