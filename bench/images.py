@@ -15,10 +15,10 @@ of its own, since its dependencies conflict with ours). The networks differ, as 
 import argparse
 import json
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from agent.drq import DrQ, DrQConfig
 from agent.encoders import EncoderConfig
 from agent.memory import keep_freed_memory
 from agent.replay import MixedSampler, ReplayBuffer
+from bench.lerobot_peer import LeRobot
 from bench.replay import fill, make_spec
 
 _ROWS = 128
@@ -95,38 +96,10 @@ def sb3(options: argparse.Namespace) -> Block:
     return timed(lambda: model.train(1, batch_size=options.batch))
 
 
-class LeRobot:
-    """A process of another Python that makes updates when it is asked to."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        worker = Path(__file__).with_name("images_lerobot.py")
-        shape = (options.cameras, options.size, options.batch)
-        self._process = subprocess.Popen(
-            [options.peer_python, str(worker), *map(str, shape)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        )
-
-    def block(self, kind: str) -> Block:
-        """Of `trained` or `frozen` convolutions."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-
-        def block(updates: int) -> float:
-            stdin.write(f"{updates} {kind}\n")
-            stdin.flush()
-            if not (answer := stdout.readline()):
-                raise SystemExit("LeRobot's process ended; what it wrote above says why.")
-            return float(answer)
-
-        return block
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate()
+def lerobot(options: argparse.Namespace) -> LeRobot:
+    """LeRobot's learner at its defaults."""
+    shape = {"state": 7, "cameras": options.cameras, "size": options.size, "batch": options.batch}
+    return LeRobot(options.peer_python, rows=_ROWS, critics=2, utd_ratio=1, **shape)
 
 
 def measure(blocks: dict[str, Block], rounds: int) -> dict[str, float]:
@@ -170,9 +143,9 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         blocks = contestants(options, Path(folder) / "resnet10.safetensors")
-        peer = LeRobot(options) if options.peer_python else None
+        peer = lerobot(options) if options.peer_python else None
         if peer is not None:
-            blocks |= {f"LeRobot, {kind}": peer.block(kind) for kind in ("trained", "frozen")}
+            blocks |= {f"LeRobot, {kind}": partial(peer.make, kind=kind) for kind in ("trained", "frozen")}
         figures = measure(blocks, options.rounds)
         if peer is not None:
             peer.close()

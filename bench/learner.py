@@ -1,12 +1,12 @@
 """How fast is one update? Critic updates per CPU second, ours beside others' in the same run.
 
-    python -m bench.learner [--json FILE] [--seconds 8] [--settings 10x20 2x20 2x1]
+    python -m bench.learner [--json FILE] [--seconds 8] [--settings 10x20 2x20 2x1] [--peer-python PYTHON]
 
 State 18, action 4, batch 256, hidden 256 x 256, LayerNorm where the contestant has it, one thread on one core; sampling
 from the replay is part of each update. A setting is critics x updates per step. Blocks of all contestants of a setting
 alternate, so that a machine that slows down slows all of them. Contestants: our SAC compiled and eager, a hand-written
 jitted update in JAX (`bench/jax_update.py`), sbx, Stable-Baselines3. JAX and sbx take part where they are installed:
-`pip install -e '.[peers]'`.
+`pip install -e '.[peers]'`. LeRobot takes part where `--peer-python` names the Python of an environment that has it.
 """
 
 import argparse
@@ -28,13 +28,17 @@ from agent.memory import keep_freed_memory
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
+from bench.lerobot_peer import LeRobot
 
 STATE, ACTION, ROWS, BATCH = 18, 4, 4096, 256
 OBSERVATIONS = gymnasium.spaces.Box(-1, 1, (STATE,), np.float32)
 ACTIONS = gymnasium.spaces.Box(-1, 1, (ACTION,), np.float32)
+BLOCK_S, CRITIC_UPDATES = 0.5, 20  # Of a turn; the second where nobody here can look at a clock.
 HAS_JAX = importlib.util.find_spec("sbx") is not None
 Update = Callable[[], int]
 """Makes one update, sampling included; returns how many critic updates that were."""
+Block = Callable[[], tuple[int, float]]
+"""Makes updates for about half a second; returns how many critic updates, and their CPU seconds."""
 
 
 def our_sampler() -> tuple[TransitionSpec, MixedSampler]:
@@ -134,7 +138,34 @@ def sbx(critics: int, utd_ratio: int) -> Update:
     return update
 
 
-def contestants(critics: int, utd_ratio: int) -> dict[str, Update]:
+def timed(update: Update) -> Block:
+    """Of an update in this process."""
+
+    def block() -> tuple[int, float]:
+        made, started_s = 0, time.process_time()
+        while (spent_s := time.process_time() - started_s) < BLOCK_S:
+            made += update()
+        return made, spent_s
+
+    for _ in range(2):  # Compilation and first calls are not counted.
+        update()
+    return block
+
+
+def lerobot(python: str, critics: int, utd_ratio: int) -> tuple[LeRobot, Block]:
+    """LeRobot's update, whose networks read 256 features that a layer makes of the state; the first is to be closed."""
+    shape = {"state": STATE, "cameras": 0, "size": 0, "rows": ROWS, "batch": BATCH}
+    peer = LeRobot(python, critics=critics, utd_ratio=utd_ratio, **shape)
+    at_once = max(1, CRITIC_UPDATES // utd_ratio)
+
+    def block() -> tuple[int, float]:
+        return at_once * utd_ratio, peer.make(at_once, "trained")
+
+    block()
+    return peer, block
+
+
+def contestants(critics: int, utd_ratio: int) -> dict[str, Block]:
     """Who takes part, ours first."""
     found = {
         "journeyman, compiled": ours(critics, utd_ratio, True),
@@ -145,22 +176,29 @@ def contestants(critics: int, utd_ratio: int) -> dict[str, Update]:
         found["sbx"] = sbx(critics, utd_ratio)
     if utd_ratio == 1:  # It knows no other.
         found["Stable-Baselines3"] = sb3(critics)
-    return found
+    return {name: timed(update) for name, update in found.items()}
 
 
-def measure(updates: dict[str, Update], seconds: float) -> dict[str, float]:
+def measure(blocks: dict[str, Block], seconds: float) -> dict[str, float]:
     """Critic updates per CPU second, by the name of who makes them."""
-    for update in updates.values():  # Compilation and first calls are not counted.
-        update()
-        update()
-    spent, made = dict.fromkeys(updates, 0.0), dict.fromkeys(updates, 0)
+    spent, made = dict.fromkeys(blocks, 0.0), dict.fromkeys(blocks, 0)
     while min(spent.values()) < seconds:
-        for name, update in updates.items():
-            started_s = time.process_time()
-            while time.process_time() - started_s < 0.5:
-                made[name] += update()
-            spent[name] += time.process_time() - started_s
-    return {name: made[name] / spent[name] for name in updates}
+        for name, block in blocks.items():
+            updates, spent_s = block()
+            made[name] += updates
+            spent[name] += spent_s
+    return {name: made[name] / spent[name] for name in blocks}
+
+
+def measure_setting(critics: int, utd_ratio: int, options: argparse.Namespace) -> dict[str, float]:
+    """All contestants of one setting."""
+    blocks, peer = contestants(critics, utd_ratio), None
+    if options.peer_python:
+        peer, blocks["LeRobot"] = lerobot(options.peer_python, critics, utd_ratio)
+    rates = measure(blocks, options.seconds)
+    if peer is not None:
+        peer.close()
+    return rates
 
 
 def main() -> None:
@@ -171,6 +209,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seconds", type=float, default=8.0, help="CPU seconds per contestant")
     parser.add_argument("--settings", nargs="+", default=["10x20", "2x20", "2x1"], metavar="CRITICSxUTD")
+    parser.add_argument("--peer-python", help="of an environment with LeRobot, such as peer/bin/python")
     options = parser.parse_args()
     # Before JAX counts them.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -182,7 +221,7 @@ def main() -> None:
     print(f"{'critic updates per CPU second':<40} {'rate':>8}  ours is so many times as fast")
     for setting in options.settings:
         critics, utd_ratio = map(int, setting.split("x"))
-        rates[setting] = measure(contestants(critics, utd_ratio), options.seconds)
+        rates[setting] = measure_setting(critics, utd_ratio, options)
         best = rates[setting]["journeyman, compiled"]
         for name, rate in rates[setting].items():
             title = f"{critics} critics, UTD {utd_ratio}: {name}"
