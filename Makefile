@@ -54,15 +54,19 @@ $(EXTERNAL_VENV)/.installed-external: pyproject.toml setup.py constraints.txt co
 system: $(VENV)/.installed
 	@$(BOOTSTRAP) system "$(VENV)"
 
+# One more than there are cores, at most 8: many tests wait for processes that they started.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 1); echo $$(( cores < 8 ? cores + 1 : 8 )))
+PYTEST = "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal
+
 # The tests run even where a check fails, and last, so that their closing line ends the output.
 test: dev system
 	@status=0; \
 	$(MAKE) --no-print-directory check || status=1; \
-	"$(BIN)/python" -m pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST_ARGS) || status=1; \
+	$(PYTEST) $(PYTEST_ARGS) || status=1; \
 	exit $$status
 
 soak: dev system
-	"$(BIN)/python" -m pytest -n auto --maxprocesses 8 -m soak $(PYTEST_ARGS)
+	$(PYTEST) -m soak $(PYTEST_ARGS)
 
 check: dev
 	@status=0; \

@@ -22,6 +22,13 @@ LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
 REST_WITHIN_S = 0.3  # 0.08 to 0.23 s, printed by every test.
 PATIENCE_S = 120.0  # Four processes that start together on a busy machine have taken more than 60 s.
+# SIGTERM and SIGINT end a process in one and the same way.
+ENDINGS = [
+    signal.SIGKILL,
+    signal.SIGSTOP,
+    signal.SIGTERM,
+    pytest.param(signal.SIGINT, marks=pytest.mark.soak),
+]
 Wait = Callable[[Callable[[], Any], str], Any]
 OVERRIDES = [
     "task=reach", "robot=ros2", "demonstrations.episodes=0", "learner.start_steps=1000000", "learner.device=cpu",
@@ -215,7 +222,7 @@ def watch(witness: Witness, duration_s: float) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDINGS)
 def test_an_actor_that_goes_leaves_the_arm_at_rest(
     stack: Stack, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
@@ -231,7 +238,7 @@ def test_an_actor_that_goes_leaves_the_arm_at_rest(
     stack.start("actor")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDINGS)
 def test_a_learner_that_goes_lets_the_arm_be_parked(
     stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
@@ -246,7 +253,7 @@ def test_a_learner_that_goes_lets_the_arm_be_parked(
     stack.start("learner")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDINGS)
 def test_a_controller_that_goes_leaves_the_arm_at_rest(
     stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:
@@ -263,7 +270,7 @@ def test_a_controller_that_goes_leaves_the_arm_at_rest(
     stack.start("controller")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDINGS)
 def test_without_the_arm_the_controller_waits_for_a_human(
     stack: Stack, wait_until: Wait, witness: Witness, acting: None, number: signal.Signals
 ) -> None:

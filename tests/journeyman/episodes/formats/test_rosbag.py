@@ -425,6 +425,9 @@ def with_checksums(bag):
     return target
 
 
+COPIES = 35
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_damaged_bag_is_refused_or_harmless(convert, mapping, read_folder, tmp_path, storage):
@@ -435,7 +438,7 @@ def test_a_damaged_bag_is_refused_or_harmless(convert, mapping, read_folder, tmp
     assert convert(source, tmp_path / "whole", *words).code == 0
     (whole,) = read_folder(tmp_path / "whole")
     rng, codes = random.Random(0), []
-    for number in range(70):
+    for number in range(COPIES):
         copy, target = tmp_path / f"copy{number}{source.suffix}", tmp_path / f"target{number}"
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
         victim = sorted(copy.iterdir())[number % 2] if copy.is_dir() else copy
@@ -446,7 +449,7 @@ def test_a_damaged_bag_is_refused_or_harmless(convert, mapping, read_folder, tmp
             (found,) = read_folder(target)
             assert found.actions.tobytes() == whole.actions.tobytes()
             assert found.observations["state"].tobytes() == whole.observations["state"].tobytes()
-    assert codes.count(0) < 60
+    assert codes.count(0) < 0.85 * COPIES
 
 
 def test_messages_that_are_announced_and_not_there_are_said(run, tmp_path):
