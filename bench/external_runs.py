@@ -13,6 +13,7 @@ import torch
 
 from agent.algorithm_config import load_algorithm
 from agent.config import Config, InputError
+from agent.processor import use_processor
 from agent.storage import write_atomically
 from agent.transition import TransitionSpec
 from bench.external_plans import Plan, run_name
@@ -108,7 +109,7 @@ def make_run(suite: str, plan: Plan) -> Run:
         InputError: The algorithm wants recorded data and there are none.
     """
     began_s = time.process_time()
-    torch.set_num_threads(1)
+    use_processor(threads=1)
     env, test_env = make_env(plan.suite, plan.task), make_env(plan.suite, plan.task)
     spec = make_spec(env)
     shown = _demonstrations(plan)

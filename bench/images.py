@@ -32,7 +32,7 @@ from stable_baselines3.common.logger import Logger
 from agent.backbones import ResNet10Backbone
 from agent.drq import DrQ, DrQConfig
 from agent.encoders import EncoderConfig
-from agent.memory import keep_freed_memory
+from agent.processor import use_processor
 from agent.replay import MixedSampler, ReplayBuffer
 from bench.lerobot_peer import LeRobot
 from bench.replay import fill, make_spec
@@ -137,10 +137,7 @@ def main() -> None:
     parser.add_argument("--peer-python", help="of an environment with LeRobot, such as peer/bin/python")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # And with it every process that this one starts.
-    # As the learner of a run does, see journeyman/wiring.py.
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
-    keep_freed_memory()
+    use_processor(threads=1)
     with tempfile.TemporaryDirectory() as folder:
         blocks = contestants(options, Path(folder) / "resnet10.safetensors")
         peer = lerobot(options) if options.peer_python else None

@@ -13,6 +13,7 @@ import torch
 
 from agent.algorithm import Batch, LearnsOffline, NeedsReturns, TellsErrors, replan
 from agent.hindsight import GoalPart, Goals
+from agent.processor import use_processor
 from agent.reading import Reader, read_steps
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sampling import SamplingConfig, draw_as
@@ -144,8 +145,7 @@ def train(
             `agent.sequences`.
         sampling: Which are drawn; None for each alike.
     """
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")  # As the learner of a run does, see journeyman/wiring.py.
+    use_processor(threads=1)
     cpu = torch.device("cpu")
     gamma = algorithm.returns_discount if isinstance(algorithm, NeedsReturns) else None
     recorded = np.zeros(0, spec.dtype) if data is None else data

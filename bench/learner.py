@@ -24,7 +24,7 @@ import torch
 from stable_baselines3 import SAC as PeerSAC  # noqa: N811
 from stable_baselines3.common.logger import Logger
 
-from agent.memory import keep_freed_memory
+from agent.processor import use_processor
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
@@ -213,10 +213,7 @@ def main() -> None:
     options = parser.parse_args()
     # Before JAX counts them.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    torch.set_num_threads(1)
-    # As the learner of a run does, see journeyman/wiring.py. The second is for everybody in this process.
-    torch.set_float32_matmul_precision("medium")
-    keep_freed_memory()
+    use_processor(threads=1)  # Memory is kept for everybody in this process.
     rates: dict[str, dict[str, float]] = {}
     print(f"{'critic updates per CPU second':<40} {'rate':>8}  ours is so many times as fast")
     for setting in options.settings:

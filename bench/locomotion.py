@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from agent.bc import BC, BCConfig
 from agent.cql import CQL, CQLConfig
 from agent.iql import IQL, IQLConfig
+from agent.processor import use_processor
 from agent.storage import write_atomically
 from agent.td3_bc import TD3BC, TD3BCConfig
 from agent.transition import Records
@@ -204,8 +205,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = Recipe(steps=options.steps)
     if not options.table:
-        torch.set_num_threads(1)
-        torch.set_float32_matmul_precision("medium")
+        use_processor(threads=1)
         teach(options.folder, recipe)
         make_data(options.folder, recipe)
         for seed, data, name in itertools.product(options.seeds, options.data, options.methods):

@@ -26,6 +26,7 @@ import torch
 from stable_baselines3 import SAC as PeerSAC  # noqa: N811
 from stable_baselines3.common.callbacks import BaseCallback
 
+from agent.processor import use_processor
 from agent.replay import MixedSampler, ReplayBuffer
 from agent.sac import SAC, SACConfig
 from agent.transition import TransitionSpec
@@ -149,8 +150,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--task", choices=[*SETTINGS, "all"], default="all")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
+    use_processor(threads=1)
     chosen = list(SETTINGS) if options.task == "all" else [options.task]
     figure, axes = plt.subplots(1, len(chosen), figsize=(6 * len(chosen), 4), squeeze=False)
     results: dict[str, Any] = {}

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from agent.drq import DrQ, DrQConfig
-from agent.memory import keep_freed_memory
 from agent.prefetch import Prefetcher
+from agent.processor import use_processor
 from agent.replay import MixedSampler, ReplayBuffer, replay_bytes
 from agent.transition import TransitionSpec
 from journeyman.wiring import make_device
@@ -120,10 +120,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    # As the learner of a run does, see journeyman/wiring.py.
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
-    keep_freed_memory()
+    use_processor(threads=1)
     spec = make_spec(options.cameras, options.size)
     before = resident_bytes()
     buffer = ReplayBuffer(spec, options.steps, 0)

@@ -21,6 +21,7 @@ from agent.algorithm import Algorithm
 from agent.algorithm_config import AlgorithmConfig, make_algorithm
 from agent.parallel.ranks import Place, Ranks
 from agent.parallel.shared import SharedAlgorithm, dismiss, follow
+from agent.processor import use_processor
 from bench.learner import BATCH, our_sampler
 
 CPU = torch.device("cpu")
@@ -40,8 +41,7 @@ def updates_per_s(algorithm: Algorithm, utd_ratio: int, seconds: float) -> float
 def work(rank: int, processes: int, settings: list[tuple[int, int]], seconds: float, folder: Path) -> None:
     """One process; the first one measures both learners."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
+    use_processor(threads=1)
     found = []
     for number, (critics, utd_ratio) in enumerate(settings):
         config = {"critics": critics, "utd_ratio": utd_ratio, "batch_size": BATCH}

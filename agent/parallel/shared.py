@@ -14,6 +14,7 @@ from agent.algorithm_config import AlgorithmConfig, load_algorithm, make_algorit
 from agent.config import InputError
 from agent.parallel.ranks import RankLostError, Ranks, device_of
 from agent.parallel.share import Share
+from agent.processor import use_processor
 from agent.tensors import Tensors, below
 from agent.transition import TransitionSpec
 from agent.weights import decode_weights, encode_weights
@@ -188,7 +189,7 @@ def follow(ranks: Ranks) -> Any:
     """
     plan = msgspec.json.decode(ranks.hear(), type=_Plan)
     spec = _spec_from(decode_weights(ranks.hear()))
-    torch.set_num_threads(plan.threads)
+    use_processor(plan.threads)
     device = device_of(plan.device, ranks.here.local_rank)
     ranks.use(device)
     algorithm: Any = make_algorithm(plan.algorithm, spec, device, 0)
