@@ -283,8 +283,7 @@ def _read_spool(place: Path) -> None:
         spool.records_from(spool.acknowledged)
         spool.append(some_records(1))
         spool.acknowledge(spool.next_sequence)
-        spool.rotate_if_full()
-        spool.discard_acknowledged()
+        spool.tidy()
     finally:
         spool.close()
 
@@ -295,7 +294,7 @@ def _spool(folder: Path) -> Kind:
     for number in range(6):
         spool.append(some_records(2))
         spool.append_report({"number": number})
-        spool.rotate_if_full()
+        spool.tidy()
     spool.acknowledge(4)
     spool.close()
     names = tuple(f"spool/{path.name}" for path in sorted((folder / "spool").iterdir()))

@@ -27,12 +27,13 @@ from typing import NamedTuple
 import numpy as np
 
 from agent.config import InputError
-from agent.record_log import FRAME_OVERHEAD, FrameKind, RecordLog
+from agent.record_log import FRAME_OVERHEAD, FrameKind
 from agent.storage import is_storage_error, make_folder, reason_of
 from agent.transition import Records
 from agent.transport.ledger import Ledger
 from agent.transport.messages import BATCH_BYTES, Report, encode_report
-from agent.transport.segment_reader import Batch, SegmentReader
+from agent.transport.segment_reader import Batch
+from agent.transport.segments import Segments
 from agent.transport.stage import Stage, left, place_of
 
 log = logging.getLogger(__name__)
@@ -112,8 +113,6 @@ class Spool:
                 nothing.
         """
         self._directory = directory
-        fitting = min(max(limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
-        self._segment_bytes = fitting if segment_bytes is None else segment_bytes
         self._limits = limits
         self._patience_s = patience_s
         self._on_written = on_written
@@ -130,15 +129,14 @@ class Spool:
         self._dtype = dtype
         self._frame_records = self._most_at_once = max(1, _FRAME_BYTES // dtype.itemsize)
         try:
-            self._open(dtype, staged and patience_s is not None)
+            self._open(segment_bytes, staged and patience_s is not None)
         except OSError as error:
             raise InputError(
                 f"The spool {directory} cannot be written ({reason_of(error)}); make room there, or use another disk."
             ) from None
         # After a loss of power the ledger may be older than the segments, or the segments than the ledger.
         self._ledger.acknowledge(min(max(self.acknowledged, self.oldest_sequence), self.next_sequence))
-        self.dropped_bytes = sum(segment.dropped_bytes for segment in self._segments)
-        self._reader = SegmentReader(self._segments[0], self.oldest_sequence)
+        self.dropped_bytes = self._segments.dropped_bytes
         self._closing = False
         self._error: BaseException | None = None
         self._writer: threading.Thread | None = None
@@ -146,19 +144,21 @@ class Spool:
             self._writer = threading.Thread(target=self._keep_writing, name="spool", daemon=True)
             self._writer.start()
 
-    def _open(self, dtype: np.dtype[np.void], staged: bool) -> None:
+    def _open(self, segment_bytes: int | None, staged: bool) -> None:
         make_folder(self._directory)
+        fitting = min(max(self._limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
         self._ledger = Ledger(self._directory / "stream")
-        self._segments: list[RecordLog] = []
         try:
-            self._segments = self._open_segments(dtype)
-            self._report_numbers: list[int] = []
-            self.next_sequence = self._follow_numbers()
-            self._stage = self._take_over_stage(place_of(self._directory / "stream"), staged)
-            self._written = self._sendable = self.next_sequence
+            self._segments = Segments(self._directory, self._dtype, segment_bytes or fitting, self.stream)
+            try:
+                self._report_numbers, end = self._segments.found_reports, self._segments.found_end
+                self.next_sequence = self.acknowledged if end is None else end
+                self._stage = self._take_over_stage(place_of(self._directory / "stream"), staged)
+                self._written = self._sendable = self.next_sequence
+            except BaseException:
+                self._segments.close()
+                raise
         except BaseException:
-            for segment in self._segments:
-                segment.close()
             self._ledger.close()
             raise
 
@@ -168,7 +168,7 @@ class Spool:
             for begin in range(0, len(payload), self._frame_records * self._dtype.itemsize):
                 part = payload[begin : begin + self._frame_records * self._dtype.itemsize]
                 count = len(part) // self._dtype.itemsize
-                self._segments[-1].append_raw(FrameKind.RECORDS, part, count, self.stream, self.next_sequence)
+                self._segments.append(FrameKind.RECORDS, part, count, self.stream, self.next_sequence)
                 self.next_sequence += count
         with suppress(OSError):
             place.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ class Spool:
     @property
     def oldest_sequence(self) -> int:
         """Number of the first item that is on disk; of the next one if there is none."""
-        first = self._segments[0].first_sequence
+        first = self._segments.oldest_sequence
         return self._written if first is None else first
 
     def enter_run(self, run_id: bytes) -> bool:
@@ -346,7 +346,7 @@ class Spool:
             item = self._waiting[0]
             payload, count = self._next_payload(item)
             try:
-                self._segments[-1].append_raw(item.kind, payload, count, self.stream, self._written)
+                self._segments.append(item.kind, payload, count, self.stream, self._written)
             except OSError:
                 self._most_at_once = max(1, count // 2)  # A disk that is nearly full may have room for fewer.
                 raise
@@ -375,8 +375,7 @@ class Spool:
     def tend(self) -> None:
         """Write what waits, tidy up, and look how much room there is. To be called now and then; may take long."""
         try:
-            self.discard_acknowledged()
-            self.rotate_if_full()
+            self.tidy()
             self._write_again()
             self._release()
         except OSError as error:
@@ -397,23 +396,16 @@ class Spool:
 
     def _give_up_stored(self) -> None:
         """Where the disk is full, do not keep even the last items that the learner has. With the disk."""
-        last = self._segments[-1]
-        if self.acknowledged < self._written or (len(self._segments) == 1 and last.first_sequence is None):
+        if self.acknowledged < self._written or self._segments.is_empty:
             return
         self._ledger.sync()  # Nothing else tells the number of the next item then.
-        for segment in self._segments[:-1]:
-            segment.path.unlink(missing_ok=True)
-            segment.close()
-        self._segments = [last]
-        last.clear()
-        self._reader.begin_at(last, self._written)
+        self._segments.clear(self._written)
 
     def _release(self) -> None:
         """Let what is written be sent."""
-        written, newest = self._written, self._segments[-2:]
+        written = self._written
         if self._limits.sync and written > self._sendable:
-            for segment in newest:  # A segment is left with items that were not forced to disk yet.
-                segment.sync()
+            self._segments.sync()
         self._sendable = written
 
     def _note(self, error: OSError) -> None:
@@ -438,7 +430,7 @@ class Spool:
             stalled = self._stalled()
         if stalled is not None:
             return stalled
-        if sum(segment.end for segment in self._segments) > self._limits.spool_bytes * enough:
+        if self._segments.size > self._limits.spool_bytes * enough:
             most = self._limits.spool_bytes / 1e9
             return f"The learner has yet to take {most:.3g} GB from {self._directory}, and no more may wait there."
         disk = os.statvfs(self._directory)
@@ -469,36 +461,18 @@ class Spool:
         """Items from number `sequence` on, about `BATCH_BYTES` of them; None if there are none yet."""
         if sequence >= self._sendable:
             return None
-        return self._reader.take(self._segments, sequence, self._sendable)
+        return self._segments.take(sequence, self._sendable)
 
     def acknowledge(self, sequence: int) -> None:
         """The learner has all items numbered lower than `sequence`."""
         self._ledger.acknowledge(sequence)
 
-    def discard_acknowledged(self) -> None:
-        """Delete segments that hold nothing but acknowledged items."""
-        while len(self._segments) > 1:
-            # The last items stay until later ones are written: a learner whose machine lost power wants them.
-            following = self._segments[1].first_sequence
-            if following is None or following > self.acknowledged:
-                break
-            done = self._segments[0]
-            done.path.unlink(missing_ok=True)
-            self._segments = self._segments[1:]
-            if self._reader.segment is done:
-                self._reader.begin_at(self._segments[0], following)
-            done.close()
+    def tidy(self) -> None:
+        """Delete files that hold nothing but acknowledged items; begin a new one behind a full one. Takes long."""
+        self._segments.discard_below(self.acknowledged)
+        self._segments.rotate_if_full()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
-
-    def rotate_if_full(self) -> None:
-        """Begin a new segment behind a full one. Writes to disk for long, so `append` never does it."""
-        full = self._segments[-1]
-        if full.end < self._segment_bytes:
-            return
-        fresh = self._new_segment()
-        with self._lock:
-            self._segments = [*self._segments, fresh]
 
     def close(self) -> None:
         """Release the folder; idempotent. What the disk does not take even now is lost, and told."""
@@ -515,8 +489,7 @@ class Spool:
         if lost := sum(item.items for item in self._waiting if item.payload is not None):
             log.error("%d items are lost: they could not be written to %s.", lost, self._directory)
         self._waiting.clear()
-        for segment in self._segments:
-            segment.close()
+        self._segments.close()
         self._ledger.close()
 
     def _close_stage(self) -> None:
@@ -531,39 +504,11 @@ class Spool:
         self._stage.close()
         self._stage = None
 
-    def _open_segments(self, dtype: np.dtype[np.void]) -> list[RecordLog]:
-        paths = sorted(self._directory.glob("*.log")) or [self._directory / "00000000.log"]
-        return [RecordLog.open(path, dtype) for path in paths]
-
-    def _new_segment(self) -> RecordLog:
-        last = self._segments[-1]
-        return RecordLog.open(self._directory / f"{int(last.path.stem) + 1:08d}.log", last.dtype)
-
     def _begin_stream(self, run_id: bytes) -> None:
         """Forget everything. A process killed in between leaves the old stream, all acknowledged, or the new."""
-        done, fresh = self._segments, self._new_segment()
-        self._segments = [*done, fresh]
-        for segment in done:
-            segment.path.unlink(missing_ok=True)  # A failing disk may have taken some of it already.
-            segment.close()
+        self._segments.begin_anew()
         self._ledger.begin_stream(run_id)
         if self._stage is not None:
             self._stage.begin(self.stream)
-        self._segments, self._report_numbers = [fresh], []
+        self._report_numbers = []
         self.next_sequence = self._written = self._sendable = 0
-        self._reader.begin_at(fresh, 0)
-
-    def _follow_numbers(self) -> int:
-        """Check that the numbers on disk have no gap; collect those of reports; return the next one."""
-        expected: int | None = None
-        for segment in self._segments:
-            for frame in segment.frames():
-                if frame.stream != self.stream or expected not in (None, frame.first_sequence):
-                    raise InputError(
-                        f"Transitions are missing before number {frame.first_sequence} in {segment.path}; "
-                        f"remove {self._directory} to give up what was not yet sent, and start again."
-                    )
-                if frame.kind is FrameKind.REPORT:
-                    self._report_numbers.append(frame.first_sequence)
-                expected = frame.end_sequence
-        return self.acknowledged if expected is None else expected

@@ -115,7 +115,7 @@ def hopper(directory: str) -> None:
         print("hop", flush=True)
         for _ in range(3):
             spool.append(np.zeros(1, SPEC.dtype))
-            spool.rotate_if_full()
+            spool.tidy()
 
 
 if __name__ == "__main__":

@@ -336,7 +336,7 @@ def test_close_twice(serve, join):
 def test_a_welcome_that_comes_late_ends_nobody(router, join, rows, until, session):
     """Of a connection that was lost it may be read after that of the next one, when what it wants is discarded."""
     client = join(address_of(router))
-    client._spool._segment_bytes = 1000
+    client._spool._segments.segment_bytes = 1000
     identity, hello = hear(router, m.Hello)
     say(router, identity, m.Welcome(RUN, hello.stream, 0, 0, 0, 0, SESSION))
     until(client, lambda: client.connected)

@@ -72,8 +72,7 @@ def test_every_unacknowledged_item_can_be_sent_whatever_happened(tmp_path_factor
             case "acknowledge":
                 acknowledged = min(acknowledged + amount, written)
                 spool.acknowledge(acknowledged)
-                spool.discard_acknowledged()
-                spool.rotate_if_full()
+                spool.tidy()
             case "reopen":
                 spool.close()
                 spool = Spool(directory, DTYPE, segment_bytes=300)
@@ -100,10 +99,10 @@ def test_stored_segments_are_deleted(tmp_path):
     spool = Spool(tmp_path, DTYPE, segment_bytes=1000)
     for number in range(500):
         spool.append(rows(number, 1))
-        spool.rotate_if_full()
+        spool.tidy()
         assert numbers(spool, number) == [number]
         spool.acknowledge(number + 1)
-        spool.discard_acknowledged()
+        spool.tidy()
     assert sum(path.stat().st_size for path in tmp_path.glob("*.log")) < 3000
     spool.close()
     spool.close()
@@ -134,7 +133,7 @@ def test_a_way_to_another_run_that_ends_half_way_leaves_the_run_before(tmp_path)
     spool.enter_run(b"1" * 16)
     for number in range(3):
         spool.append(rows(number, 1))
-        spool.rotate_if_full()
+        spool.tidy()
     spool.acknowledge(3)
     obstacle = tmp_path / "00000001.log"
     obstacle.rename(tmp_path / "aside")
@@ -243,7 +242,7 @@ def test_a_missing_segment_is_noticed(tmp_path):
     spool = Spool(tmp_path, DTYPE, segment_bytes=1)
     for number in range(3):
         spool.append(rows(number, 1))
-        spool.rotate_if_full()
+        spool.tidy()
     spool.close()
     (tmp_path / "00000001.log").unlink()
     with pytest.raises(InputError, match="missing before number 2"):
