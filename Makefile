@@ -26,7 +26,7 @@ help: ## list the targets
 	@echo "make audit    known weaknesses of the pinned dependencies; needs a network and the advisories of PyPI"
 	@echo "make sbom     what is installed, as CycloneDX JSON in $(SBOM)"
 	@echo "make clean    remove what was built and cached (the virtual environment and runs/ stay)"
-	@echo "Variables: PYTHON=/path/to/python3.11  VENV=directory  EXTERNAL_VENV=directory  TORCH_INDEX=url (for torch only)  DEMO='task=reach seed=1'"
+	@echo "Variables: PYTHON=/path/to/python3.11  VENV=directory  WORKERS=processes of the tests  EXTERNAL_VENV=directory  TORCH_INDEX=url (for torch only)  DEMO='task=reach seed=1'"
 
 demo: install system
 	"$(BIN)/journeyman" train $(DEMO)
@@ -55,7 +55,7 @@ system: $(VENV)/.installed
 	@$(BOOTSTRAP) system "$(VENV)"
 
 # One more than there are cores, at most 8: many tests wait for processes that they started.
-WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 1); echo $$(( cores < 8 ? cores + 1 : 8 )))
+WORKERS ?= $(shell cores=$$(env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 1); echo $$(( cores < 8 ? cores + 1 : 8 )))
 PYTEST = "$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal
 
 # The tests run even where a check fails, and last, so that their closing line ends the output.

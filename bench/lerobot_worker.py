@@ -6,10 +6,12 @@ No bench itself. The argument is a `Shape`. Answers each line on its input with 
 updates to make of which kind, such as `2 trained` or `2 frozen` (encoder); the answer is the CPU seconds that they
 took, sampling included. One update is what LeRobot's learner does for an interaction: a critic update `utd_ratio`
 times, each on a batch of its own and followed by the targets', then actor and temperature; gradients clipped; all else
-at its defaults. Images are float32 in its replay and shifted when they are sampled. Nothing but this is printed.
+at its defaults, but that the processor is used as ours is. Images are float32 in its replay and shifted when they are
+sampled. Nothing but this is printed.
 """
 
 import contextlib
+import ctypes
 import json
 import sys
 import time
@@ -101,10 +103,19 @@ def make_update(shape: Shape, frozen: bool) -> Callable[[], None]:
     return update
 
 
+def use_processor() -> None:
+    """As the processes do that it is compared with: see agent/processor.py, which this Python need not have."""
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(-3, 32 * 2**20)
+    mallopt(-1, 2**30)
+
+
 def main() -> None:
     """Answer until the input ends."""
     shape = Shape(**json.loads(sys.argv[1]))
-    torch.set_num_threads(1)
+    use_processor()
     updates: dict[str, Callable[[], None]] = {}
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # Whatever a library prints there is no answer.

@@ -76,7 +76,7 @@ def cores() -> tuple[int | None, int | None]:
 def learn(pipe: Connection, core: int | None, images: bool, folder: Path) -> None:
     """The learner's process: takes all there is; publishes when told; ends when the pipe closes."""
     pin(core)
-    keep_freed_memory()  # As a run's learner does.
+    keep_freed_memory()  # As a run's learner does; the others, too.
     spec = transition_spec(images)
     log = RecordLog.open(folder / "replay.log", spec.dtype)
     quarantine = Quarantine(folder / "quarantine.log", spec)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+from agent.memory import keep_freed_memory
 from agent.transition import Records
 
 BLOCK_BYTES = 1 << 20
@@ -24,6 +25,7 @@ BLOCK_BYTES = 1 << 20
 
 def _drain(pipe: Connection, core: int | None, folder: str, blocks: int, stores: bool) -> None:
     pin(core)
+    keep_freed_memory()  # As our learner does.
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:
         pipe.send(socket.bind_to_random_port("tcp://127.0.0.1"))
         with (Path(folder) / "received").open("wb", buffering=0) as file:
@@ -62,6 +64,7 @@ def flood(spawn: Any, cores: tuple[int | None, int | None], row: Records, steps:
 
 def _answer(pipe: Connection, core: int | None) -> None:
     pin(core)
+    keep_freed_memory()  # As our learner does.
     stored: list[dict[str, Any]] = []
     with zmq.Context() as context, context.socket(zmq.REP) as socket:
         pipe.send(socket.bind_to_random_port("tcp://127.0.0.1"))

@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.config import InputError
 from agent.record_log import FrameKind, RecordLog
+from agent.transport.ledger import Ledger
 from agent.transport.segment_reader import Batch, SegmentReader
 
 
@@ -22,13 +23,13 @@ class Segments:
         directory: Where they are; a first one is made if there is none.
         dtype: Layout of a record.
         segment_bytes: See above.
-        stream: Of what is there.
+        ledger: Says of which stream the items are, and which of them the learner has.
 
     Raises:
         InputError: One of them is in use elsewhere, of another layout or damaged, or items are missing between them.
     """
 
-    def __init__(self, directory: Path, dtype: np.dtype[np.void], segment_bytes: int, stream: bytes) -> None:
+    def __init__(self, directory: Path, dtype: np.dtype[np.void], segment_bytes: int, ledger: Ledger) -> None:
         self.segment_bytes = segment_bytes
         self._directory, self._dtype = directory, dtype
         self._all: list[RecordLog] = []
@@ -38,11 +39,12 @@ class Segments:
             for path in sorted(directory.glob("*.log")) or [directory / "00000000.log"]:
                 self._all.append(RecordLog.open(path, dtype))
             self.dropped_bytes = sum(segment.dropped_bytes for segment in self._all)
-            self._follow(stream)
+            self._follow(ledger.stream)
         except BaseException:
             self.close()
             raise
-        self._reader = SegmentReader(self._all[0], self.oldest_sequence or 0)
+        oldest = self.oldest_sequence
+        self._reader = SegmentReader(self._all[0], ledger.acknowledged if oldest is None else oldest)
 
     @property
     def oldest_sequence(self) -> int | None:

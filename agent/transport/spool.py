@@ -149,7 +149,12 @@ class Spool:
         fitting = min(max(self._limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
         self._ledger = Ledger(self._directory / "stream")
         try:
-            self._segments = Segments(self._directory, self._dtype, segment_bytes or fitting, self.stream)
+            self._segments = Segments(
+                self._directory,
+                self._dtype,
+                fitting if segment_bytes is None else segment_bytes,
+                self._ledger,
+            )
             try:
                 self._report_numbers, end = self._segments.found_reports, self._segments.found_end
                 self.next_sequence = self.acknowledged if end is None else end
@@ -470,9 +475,9 @@ class Spool:
     def tidy(self) -> None:
         """Delete files that hold nothing but acknowledged items; begin a new one behind a full one. Takes long."""
         self._segments.discard_below(self.acknowledged)
-        self._segments.rotate_if_full()
         with self._lock:
             del self._report_numbers[: bisect_left(self._report_numbers, self.acknowledged)]
+        self._segments.rotate_if_full()
 
     def close(self) -> None:
         """Release the folder; idempotent. What the disk does not take even now is lost, and told."""

@@ -25,7 +25,6 @@ def test_items_of_a_spool_in_use_are_counted(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.soak
 def test_actors_go_on_without_a_learner_and_deliver_all_of_it(tmp_path, monkeypatch, capsys):
     # The machine may be too busy for deadlines, and a few seconds are too short for slopes: neither is judged here.
     monkeypatch.setattr(absence, "deadlines", lambda *_: (0, 0, 0.0))
