@@ -14,6 +14,7 @@ pytestmark = pytest.mark.ros
 # A program that ends as ours do: own handlers, a last message, then the shutdown.
 _PROGRAM = """
 import signal, sys, threading
+from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import Bool
 from robot_env.ros.runtime import Runtime
@@ -27,6 +28,7 @@ print("up", flush=True)
 while not stop.wait(0.01):
     publisher.publish(Bool(data=False))
 publisher.publish(Bool(data=True))
+publisher.wait_for_all_acked(Duration(seconds=10))  # A busy machine may be behind, and what is gone asks for nothing.
 runtime.close()
 """
 
@@ -159,11 +161,11 @@ def test_a_signal_leaves_time_for_a_last_word_and_an_orderly_end(
 ):
     from robot_env.ros.runtime import Inbox
 
-    inbox = Inbox(runtime.node, bool_type, "last_word", depth=10)
+    inbox = Inbox(runtime.node, bool_type, "last_word", depth=10, reliable=True)
     with run_process("-c", _PROGRAM, ready="up") as process:
         wait_until(inbox.take)
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         wait_until(lambda: any(received.message.data for received in inbox.take()))
 
 
