@@ -21,7 +21,10 @@ class LeRobot:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(worker.parents[1]),
+            },  # For agent/processor.py, which needs torch alone.
         )
 
     def make(self, updates: int, kind: str) -> float:

@@ -11,7 +11,6 @@ sampled. Nothing but this is printed.
 """
 
 import contextlib
-import ctypes
 import json
 import sys
 import time
@@ -23,6 +22,8 @@ from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.sac.configuration_sac import SACConfig
 from lerobot.policies.sac.modeling_sac import SACPolicy
 from lerobot.rl.buffer import ReplayBuffer
+
+from agent.processor import use_processor
 
 _ACTIONS = 4
 _SUBSET = 2  # Critics that a target is the least of, where there are more.
@@ -103,19 +104,10 @@ def make_update(shape: Shape, frozen: bool) -> Callable[[], None]:
     return update
 
 
-def use_processor() -> None:
-    """As the processes do that it is compared with: see agent/processor.py, which this Python need not have."""
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("medium")
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(-3, 32 * 2**20)
-    mallopt(-1, 2**30)
-
-
 def main() -> None:
     """Answer until the input ends."""
     shape = Shape(**json.loads(sys.argv[1]))
-    use_processor()
+    use_processor(threads=1)
     updates: dict[str, Callable[[], None]] = {}
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # Whatever a library prints there is no answer.

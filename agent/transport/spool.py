@@ -19,7 +19,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -147,25 +147,17 @@ class Spool:
     def _open(self, segment_bytes: int | None, staged: bool) -> None:
         make_folder(self._directory)
         fitting = min(max(self._limits.spool_bytes // _SEGMENTS, _LEAST_SEGMENT_BYTES), _MOST_SEGMENT_BYTES)
-        self._ledger = Ledger(self._directory / "stream")
-        try:
-            self._segments = Segments(
-                self._directory,
-                self._dtype,
-                fitting if segment_bytes is None else segment_bytes,
-                self._ledger,
-            )
-            try:
-                self._report_numbers, end = self._segments.found_reports, self._segments.found_end
-                self.next_sequence = self.acknowledged if end is None else end
-                self._stage = self._take_over_stage(place_of(self._directory / "stream"), staged)
-                self._written = self._sendable = self.next_sequence
-            except BaseException:
-                self._segments.close()
-                raise
-        except BaseException:
-            self._ledger.close()
-            raise
+        with ExitStack() as opened:
+            self._ledger = Ledger(self._directory / "stream")
+            opened.callback(self._ledger.close)
+            size = fitting if segment_bytes is None else segment_bytes
+            self._segments = Segments(self._directory, self._dtype, size, self._ledger)
+            opened.callback(self._segments.close)
+            self._report_numbers, end = self._segments.found_reports, self._segments.found_end
+            self.next_sequence = self.acknowledged if end is None else end
+            self._stage = self._take_over_stage(place_of(self._directory / "stream"), staged)
+            self._written = self._sendable = self.next_sequence
+            opened.pop_all()
 
     def _take_over_stage(self, place: Path, staged: bool) -> Stage | None:
         """Write what a killed process left there, and begin anew."""
