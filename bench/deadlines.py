@@ -5,8 +5,9 @@
 The twin is paced to wall time: in the actor's process, or with --ros2 as a node of its own beside the controller node,
 whose loop of --controller-rate is looked at, too, by what it says on /diagnostics. Burners, at ordinary priority and
 one per core unless told otherwise, stand for whatever else a robot's computer does.
-Meanwhile a bare loop of the same rate, which does nothing but wait, tells what the machine itself misses (on a virtual
-one its host takes the processor away at times). Exit code 1 if a deadline of either was missed by more than one period.
+Meanwhile a bare loop of the same rate, which does nothing but wait, tells what the machine itself misses: the host of
+a virtual one takes the processor away at times, of which Linux tells how much in all (`stolen`, if the host tells
+Linux). Exit code 1 if a deadline of either was missed by more than one period.
 """
 
 import argparse
@@ -62,6 +63,12 @@ def a_bare_loop(rate_hz: float) -> Iterator[Callable[[], dict[str, float]]]:
         yield end
     finally:
         process.terminate()
+
+
+def processor_time() -> tuple[int, int]:
+    """What a host took from this machine so far, and all time of its processors, in ticks (proc(5), /proc/stat)."""
+    ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[7], sum(ticks)
 
 
 class Diagnostics:
@@ -140,11 +147,13 @@ def main() -> int:
         command = [sys.executable, "-m", "journeyman", "train", *overrides]
         journal = Path(folder) / "runs" / "latest" / "journal.jsonl"
         fastest_hz = options.controller_rate if options.ros2 else options.rate
+        stolen_before, all_before = processor_time()
         with a_twin(options, task) as controller, a_bare_loop(fastest_hz) as end_bare_loop:
             process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
             entries = _watch(process, journal, steps)
             loop = controller.values if controller else {}
             bare = end_bare_loop()
+        stolen, everything = processor_time()
     for burner in burners:
         burner.terminate()
     episodes = [e for e in entries if e["kind"] == "episode"]
@@ -164,6 +173,7 @@ def main() -> int:
         "observation_age_ms": _worst_ages(ends),
         "controller": _of_loop(loop),
         "bare_loop": _of_loop(bare),
+        "stolen": f"{(stolen - stolen_before) / (everything - all_before):.2%} of processor time",
         "load": f"{len(burners)} burners on {os.cpu_count()} cores, and the learner",
     }
     for name, value in result.items():
@@ -206,17 +216,18 @@ def _worst_ages(ends: list[dict]) -> dict[str, str]:
 
 def _watch(process: subprocess.Popen[bytes], journal: Path, steps: int) -> list[dict]:
     """Wait until the actor has made its steps; a starved learner would need much longer to finish its updates."""
-    reader, entries = JournalReader(journal), []
+    reader, entries, is_ending = JournalReader(journal), [], False
     while process.poll() is None:
         entries += reader.new()
-        if any(e["kind"] == "episode" and e["environment_steps"] >= steps - 100 for e in entries):
+        if any(e["kind"] == "session" for e in entries):
+            process.terminate()  # No evaluation, which waits for a person where the robot is in trouble by now.
+        elif not is_ending and any(
+            e["kind"] == "episode" and e["environment_steps"] >= steps - 100 for e in entries
+        ):
             process.terminate()
-            process.wait()
-            break
-        try:
+            is_ending = True
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            continue
     return entries + reader.new()
 
 
