@@ -262,6 +262,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     pin(cores()[0])
+    keep_freed_memory()  # As a run's actor does.
     states = measure(False, STATE_STEPS, options.rounds)
     images = measure(True, IMAGE_STEPS, options.rounds)
     latencies_ms = weights_latency_ms()

@@ -23,6 +23,7 @@ from agent.frames import Convert
 from agent.hindsight import Goals
 from agent.journal import Journal, JournalReader
 from agent.learner import Learner
+from agent.memory import keep_freed_memory
 from agent.parallel.ranks import Ranks
 from agent.parallel.shared import SharedAlgorithm
 from agent.prefetch import Prefetcher
@@ -387,6 +388,7 @@ def make_actor(
         observer: Is told what happens.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     spec = make_spec(robot_env)
     agents = {
         name: _make_agent(config, spec, name, spool, agent_address(address, index))
