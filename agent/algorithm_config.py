@@ -70,6 +70,16 @@ def needs_rewards(choice: AlgorithmConfig) -> bool:
     return not getattr(config, "needs_no_rewards", False)
 
 
+def ends_recorded_anew(choice: AlgorithmConfig) -> bool:
+    """Whether it decides itself what ends a recorded episode: then its config has a true `ends_recorded_anew`.
+
+    Raises:
+        InputError: See `load_algorithm`.
+    """
+    _, config = load_algorithm(choice)
+    return getattr(config, "ends_recorded_anew", False)
+
+
 def make_policy(choice: AlgorithmConfig, spec: TransitionSpec, seed: int) -> Policy:
     """The actor's side of an algorithm.
 

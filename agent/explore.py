@@ -64,6 +64,11 @@ class ExPLOReConfig(SACConfig):
         """Whether recorded data may be without rewards."""
         return self.labels != "recorded"
 
+    @property
+    def ends_recorded_anew(self) -> bool:
+        """Whether terminations of recorded data are predicted."""
+        return self.labels != "recorded"
+
 
 class ExPLORe(SAC):
     """The learner's side; satisfies `Algorithm`, `LearnsOffline` and `BeginsFrom` of `agent.algorithm`.
