@@ -444,5 +444,8 @@ def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch, norma
     assert not other.encoder.is_estimating
     with pytest.raises(InputError, match="give both the same normalise_observations"):
         make(spec, **{**options, "normalise_observations": not normalise}).begin_from(theirs)
+    longer = make(spec, **{**options, "normalise_over": 3})
+    longer.begin_from(theirs)
+    assert not longer.encoder.is_estimating  # What was taken over is whole.
     with pytest.raises(InputError, match=r"actor\.net\.\S+ is of shape"):
         make(spec, hidden_sizes=(4, 4), **options).begin_from(theirs)

@@ -276,6 +276,18 @@ def test_imitation_keeps_the_policy_where_the_critics_know_what_they_say(seed):
     assert thought > paid / (1.0 - DISCOUNT) + 3.0
 
 
+def test_a_run_that_had_only_estimated_statistics_has_nothing_to_begin_with(spec, make_batch):
+    options = {"normalise_observations": True, "normalise_over": 3, "offline_updates": 10}
+    one = make(spec, **options)
+    for seen in range(4):
+        if seen:
+            one.learn_offline(make_batch(8, seen))
+        with pytest.raises(InputError, match=rf"after {seen} batches\), and had learned nothing"):
+            make(spec, 5, **options).begin_from(one.state_dict())
+    one.learn_offline(make_batch(8))
+    make(spec, 5, **options).begin_from(one.state_dict())
+
+
 def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch):
     one, other = make(spec), make(spec, 5)
     for seed in range(4):
