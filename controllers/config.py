@@ -118,7 +118,8 @@ def _bad_value(error: msgspec.ValidationError, plain: Any) -> str:
             plain = plain[int(part[0]) if part[0] else part[1]]
         except (KeyError, IndexError, TypeError):
             return ""
-    return f" {plain!r}" if wrong and isinstance(plain, str | int | float) and len(str(plain)) < 60 else ""
+    shown = wrong and isinstance(plain, str | int | float | list) and len(repr(plain)) < 60
+    return f" {plain!r}" if shown else ""
 
 
 def _leaves_at(kind: Any, path: str) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import yaml
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 
 
 class BagAction(Config):
@@ -91,10 +91,15 @@ def load_mapping(path: str) -> BagMapping:
             "A recorded session needs mapping=FILE, which says which topic holds what; see docs/episodes.md."
         )
     try:
-        return msgspec.convert(yaml.safe_load(Path(path).read_text()), BagMapping, strict=False)
+        plain = yaml.safe_load(Path(path).read_text())
+        return msgspec.convert(plain, BagMapping, strict=False)
     except OSError as error:
         raise InputError(f"Mapping {path} cannot be read: {error.strerror}; check the path.") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except msgspec.ValidationError as error:
+        raise InputError(
+            f"{path} is no mapping (see docs/episodes.md): {explain(error, BagMapping, plain)}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is no mapping: {' '.join(str(error).split())}; see docs/episodes.md."
         ) from None
