@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import InputError
 from agent.networks import GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, count_actions, make_critic
+from agent.sac import SAC, SACConfig, SACPolicy, make_critic
 from agent.tensors import Tensors, above, below, detached, take_over
-from agent.transition import Observation, TransitionSpec
+from agent.transition import Observation, TransitionSpec, count_actions
 
 
 class IBRLConfig(SACConfig):

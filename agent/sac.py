@@ -33,7 +33,7 @@ from agent.tensors import (
     optimizer_state,
     take_over,
 )
-from agent.transition import PRIVILEGED, Observation, TransitionSpec
+from agent.transition import PRIVILEGED, Observation, TransitionSpec, count_actions
 
 
 class SACConfig(Config):
@@ -163,15 +163,6 @@ class Transitions(NamedTuple):
             return None if value is None else value[rows]
 
         return Transitions(*map(of, self))
-
-
-def count_actions(spec: TransitionSpec) -> int:
-    """A, if a tanh-squashed policy can fill the action space."""
-    if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
-        raise InputError(
-            f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction."
-        )
-    return int(spec.action_space.shape[0])
 
 
 class SACPolicy:
