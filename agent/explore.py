@@ -15,7 +15,8 @@ from torch import Tensor
 from agent.algorithm import Batch
 from agent.networks import mlp
 from agent.novelty import Novelty
-from agent.sac import SAC, SACConfig
+from agent.sac import SAC
+from agent.sac_config import SACConfig
 from agent.tensors import (
     Tensors,
     above,

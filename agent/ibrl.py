@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import InputError
 from agent.networks import GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, make_critic
+from agent.sac import SAC, SACPolicy, make_critic
+from agent.sac_config import SACConfig
 from agent.tensors import Tensors, above, below, detached, take_over
 from agent.transition import Observation, TransitionSpec, count_actions
 
