@@ -379,9 +379,7 @@ IN_MAZE = IQLConfig(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_it_joins_two_halves_of_a_way_that_nobody_went(seed):
     """Up to the junction as some did, then right as others did: cloning does not, nor does a value that is a mean."""
     records = recorded(seed)
@@ -421,9 +419,7 @@ def precision(records, seed, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_riqls_options_bear_data_of_which_some_are_wrong(seed):
     records = throws(seed, wrong=True)
     robust = precision(records, seed, critics=5, critic_loss="huber", huber_delta=0.1, target_quantile=0.25)

@@ -261,7 +261,7 @@ def pushed(alpha, seed):
     return acted, float(thought)
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_imitation_keeps_the_policy_where_the_critics_know_what_they_say(seed):
     """Recorded pushes pay more the harder they are; nobody recorded what is too hard, and the critics extrapolate."""
     acted, thought = pushed(2.5, seed)
