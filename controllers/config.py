@@ -5,9 +5,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
+import yaml
 
 _Config = TypeVar("_Config", bound=msgspec.Struct)
 _REFUSED = re.compile(
@@ -91,6 +93,33 @@ def read(kind: type[_Config], plain: Mapping[str, Any], what: str) -> _Config:
         return msgspec.convert(dict(plain), kind, strict=False)
     except msgspec.ValidationError as error:
         raise InputError(f"{what}: {explain(error, kind, plain)}") from None
+
+
+def read_file(kind: type[_Config], path: Path, what: str) -> _Config:
+    """A configuration from a YAML file.
+
+    Args:
+        kind: Its class.
+        path: Of the file.
+        what: For people, what the file should hold, in one word.
+
+    Raises:
+        InputError: The file is missing or holds something else; the message names the key.
+    """
+    try:
+        plain = yaml.safe_load(path.read_text())
+        made = msgspec.convert(plain, kind, strict=False)
+    except OSError as error:
+        raise InputError(
+            f"{what.capitalize()} file {path} cannot be read: {error.strerror}; check the path."
+        ) from None
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is not a {what}: {explain(error, kind, plain)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a {what}: {' '.join(str(error).split())}.") from None
+    if where := not_finite(plain):
+        raise InputError(f"{path} is not a {what}: {where} must be a finite number.")
+    return made
 
 
 def not_finite(plain: Any, path: str = "") -> str:
