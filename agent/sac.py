@@ -307,7 +307,7 @@ class SAC:
         """Let the reward's unit and the range of values follow what was seen. Here, since losses may be compiled."""
         if self.reward_unit.follows:
             self._rescale(self.reward_unit.follow(reward))
-        if self._widens and self.critic.readout.is_outgrown():
+        while self._widens and self.critic.readout.is_outgrown():
             for critic in (self.critic, self.target_critic):
                 critic.readout.widen(critic.head)
 
