@@ -1,7 +1,7 @@
 """The contracts of learning: what a learner asks of an algorithm and an actor of a policy."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,40 @@ from agent.transition import Observation
 
 Batch = dict[str, torch.Tensor]
 """Transitions by field name (see `TransitionSpec`), each tensor of shape (N, ...)."""
+
+
+class Transitions(NamedTuple):
+    """A batch as losses take it: observations as they are learned from, everything else of shape (B, ...).
+
+    Attributes:
+        observation: By key.
+        action: Shape (B, A).
+        reward: Shape (B,).
+        next_observation: By key.
+        not_terminated: 1 where the return goes on, shape (B,).
+        mc_return: Discounted return to go, shape (B,), for an algorithm that asked for it (`NeedsReturns`).
+        weight: How much each counts in the critics' loss, shape (B,); None where all do alike.
+        discount: What the next value counts for, shape (B,), if the next observations are several steps later.
+    """
+
+    observation: Tensors
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_observation: Tensors
+    not_terminated: torch.Tensor
+    mc_return: torch.Tensor | None = None
+    weight: torch.Tensor | None = None
+    discount: torch.Tensor | None = None
+
+    def rows(self, rows: slice) -> "Transitions":
+        """Some of them."""
+
+        def of(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: values[rows] for key, values in value.items()}
+            return None if value is None else value[rows]
+
+        return Transitions(*map(of, self))
 
 
 class Policy(Protocol):
@@ -29,7 +63,7 @@ class Policy(Protocol):
 
 
 class Algorithm(Protocol):
-    """An off-policy learner. One algorithm, one file, its config in it.
+    """An off-policy learner. One algorithm, one file, its config in it (SAC's beside it, since others build on it).
 
     A class that implements this has an attribute `Config`, is made by `(config, spec, device, seed)`, and has a
     method `make_policy(config, spec, seed)` that makes the actor's side of it without critics. If it has an attribute

@@ -1,6 +1,5 @@
 """Which algorithm a run learns with, and both its sides: the learner's and the actor's."""
 
-import re
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 
 from agent.algorithm import Algorithm, Policy
 from agent.chunks import ChunkedPolicy, chunk_spec
-from agent.config import Config, InputError
+from agent.config import Config, InputError, explain
 from agent.transition import TransitionSpec
 
 
@@ -54,10 +53,8 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
     try:
         return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
     except msgspec.ValidationError as error:
-        said, known = str(error).replace(" - at `$.", " at `"), ""
-        if re.fullmatch(r"Object contains unknown field `\w+`", said):
-            known = f"; {choice.algorithm} knows {', '.join(sorted(algorithm.Config.__struct_fields__))}"
-        raise InputError(f"algorithm.config: {said}{known}.") from None
+        why = explain(error, algorithm.Config, choice.config, choice.algorithm)
+        raise InputError(f"algorithm.config: {why}.") from None
 
 
 def needs_rewards(choice: AlgorithmConfig) -> bool:
@@ -68,6 +65,16 @@ def needs_rewards(choice: AlgorithmConfig) -> bool:
     """
     _, config = load_algorithm(choice)
     return not getattr(config, "needs_no_rewards", False)
+
+
+def ends_recorded_anew(choice: AlgorithmConfig) -> bool:
+    """Whether it decides itself what ends a recorded episode: then its config has a true `ends_recorded_anew`.
+
+    Raises:
+        InputError: See `load_algorithm`.
+    """
+    _, config = load_algorithm(choice)
+    return getattr(config, "ends_recorded_anew", False)
 
 
 def make_policy(choice: AlgorithmConfig, spec: TransitionSpec, seed: int) -> Policy:

@@ -19,9 +19,9 @@ from agent.encoders import EncoderConfig, ImageEncoder, check_shift, make_encode
 from agent.frames import Convert
 from agent.networks import GaussianActor
 from agent.parallel.share import WHOLE, Share
-from agent.sac import SACPolicy, count_actions
+from agent.sac import SACPolicy
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
-from agent.transition import TransitionSpec
+from agent.transition import TransitionSpec, count_actions
 
 
 class BCConfig(Config):

@@ -10,9 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-from agent.algorithm import Batch
+from agent.algorithm import Batch, Transitions
 from agent.config import InputError
-from agent.sac import SAC, SACConfig, Transitions
+from agent.sac import SAC
+from agent.sac_config import SACConfig
 from agent.tensors import as_floats
 from agent.transition import TransitionSpec
 

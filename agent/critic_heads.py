@@ -126,6 +126,7 @@ _LEAST_LOGIT = (
 _PATIENCE = (
     100  # Losses between two doublings: bins that were skipped twice might be all that a histogram had.
 )
+_LEAST_BOUND = 1e-6  # So that doubling leads back to 1, however small what was learned from before.
 
 
 class HLGaussHead(CriticHead):
@@ -180,13 +181,15 @@ class HLGaussHead(CriticHead):
     @torch.no_grad()
     def rescale(self, layer: Linear, factor: float) -> None:
         """The same histograms over another range."""
-        self.bound.mul_(factor)
+        self.bound.mul_(factor).clamp_(min=_LEAST_BOUND)
         self.reach.mul_(factor)
 
     def is_outgrown(self) -> bool:
         """Not where the bound is fixed, and not because learning has diverged, which is for others to say."""
         outside = self.bound < self.reach < math.inf
-        return self.widens and bool(outside) and int(self.rested) >= _PATIENCE
+        # Of a range that does not even hold a single reward, because the unit has grown, little can be lost by haste.
+        due = int(self.rested) >= _PATIENCE or float(self.bound) < 1.0
+        return self.widens and bool(outside) and due
 
     @torch.no_grad()
     def widen(self, layer: Linear) -> None:

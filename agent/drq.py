@@ -12,7 +12,8 @@ import torch
 from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, ImageEncoder, check_shift, shift_images
 from agent.frames import Convert
-from agent.sac import SAC, SACConfig, SACPolicy
+from agent.sac import SAC, SACPolicy
+from agent.sac_config import SACConfig
 from agent.tensors import Tensors
 from agent.transition import TransitionSpec
 

@@ -88,7 +88,8 @@ class Dynamics(nn.Module):
 
     Args:
         config: Sizes.
-        steps: What it is to be fitted to. Their spread scales inputs and outputs, and no state beyond is expected.
+        steps: What it is to be fitted to. Their spread scales inputs and outputs, and neither states nor rewards beyond
+            are expected.
     """
 
     def __init__(self, config: DynamicsConfig, steps: Steps) -> None:
@@ -99,6 +100,7 @@ class Dynamics(nn.Module):
         self._in_mean, self._in_scale = inputs.mean(0), _scale(inputs)
         self._out_mean, self._out_scale = changes.mean(0), _scale(changes)
         self._low, self._high = steps.next_state.amin(0), steps.next_state.amax(0)
+        self._least, self._most = steps.reward.aminmax()
         sizes = [inputs.shape[1], *config.hidden_sizes, changes.shape[1] + 1]
         self.layers = nn.ModuleList(EnsembleLinear(config.members, i, o) for i, o in pairwise(sizes))
 
@@ -108,7 +110,9 @@ class Dynamics(nn.Module):
         change = change * self._out_scale + self._out_mean
         # A rollout that leaves all that was ever seen would feed the networks what they know nothing of.
         following = (state + change[..., :-1]).clamp(self._low, self._high)
-        return Following(following, change[..., -1], logit.sigmoid())
+        # Nor may a policy be worth what nobody ever earned, because a network says anything where nobody was.
+        reward = change[..., -1].clamp(self._least, self._most)
+        return Following(following, reward, logit.sigmoid())
 
     def loss(self, state: Tensor, action: Tensor, target: Steps) -> Tensor:
         """Squared error of what is scaled and cross-entropy of the end, summed over members.

@@ -15,7 +15,8 @@ from torch import Tensor
 from agent.algorithm import Batch
 from agent.networks import mlp
 from agent.novelty import Novelty
-from agent.sac import SAC, SACConfig
+from agent.sac import SAC
+from agent.sac_config import SACConfig
 from agent.tensors import (
     Tensors,
     above,
@@ -62,6 +63,11 @@ class ExPLOReConfig(SACConfig):
     @property
     def needs_no_rewards(self) -> bool:
         """Whether recorded data may be without rewards."""
+        return self.labels != "recorded"
+
+    @property
+    def ends_recorded_anew(self) -> bool:
+        """Whether terminations of recorded data are predicted."""
         return self.labels != "recorded"
 
 

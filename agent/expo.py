@@ -15,14 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agent.algorithm import Batch
+from agent.algorithm import Batch, Transitions
 from agent.config import InputError
 from agent.flow import FlowPolicy
 from agent.ibrl import edited
 from agent.networks import GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, Transitions, count_actions, make_critic
+from agent.sac import SAC, SACPolicy, make_critic
+from agent.sac_config import SACConfig
 from agent.tensors import Tensors, above, as_floats, below, detached, take_over
-from agent.transition import Observation, TransitionSpec
+from agent.transition import Observation, TransitionSpec, count_actions
 
 
 class EXPOConfig(SACConfig):

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from agent.algorithm import Batch
 from agent.config import InputError
 from agent.networks import GaussianActor
-from agent.sac import SAC, SACConfig, SACPolicy, count_actions, make_critic
+from agent.sac import SAC, SACPolicy, make_critic
+from agent.sac_config import SACConfig
 from agent.tensors import Tensors, above, below, detached, take_over
-from agent.transition import Observation, TransitionSpec
+from agent.transition import Observation, TransitionSpec, count_actions
 
 
 class IBRLConfig(SACConfig):
@@ -123,8 +124,9 @@ class IBRL(SAC):
         return super().policy_weights() | detached(chooser) | {"clone_acts_alone": alone}
 
     def state_dict(self) -> Tensors:
-        """As SAC's, and the clone."""
-        return super().state_dict() | detached(above("clone.", self.clone.state_dict()))
+        """As SAC's, the clone, and by how much the policy edits what it does (0: it does not edit)."""
+        scale = {"edit_scale": torch.tensor(self.config.edit_scale or 0.0)}
+        return super().state_dict() | detached(above("clone.", self.clone.state_dict())) | scale
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on exactly where `state_dict` was taken."""
@@ -137,13 +139,32 @@ class IBRL(SAC):
         Of a run of IBRL also whether its critics knew enough to choose: then the clone does not act alone again.
 
         Raises:
-            InputError: A network is of another architecture.
+            InputError: A network is of another architecture, or only one of the two policies edits.
         """
         goes_on = bool(below("clone.", state))
         take_over(self.clone, "clone" if goes_on else "actor", state)
+        self._refuse_other_meaning(state)
         self._take_over(state)
         if goes_on:
             self._calls = int(state["calls"])
+
+    def _refuse_other_meaning(self, state: Mapping[str, Tensor]) -> None:
+        """What the policy of a checkpoint says must be what is made of it here: an action, or an edit.
+
+        Checkpoints of other algorithms, whose policy only becomes the clone, say nothing of that, nor do older ones.
+
+        Raises:
+            InputError: It is not.
+        """
+        here, there = self.config.edit_scale, float(state.get("edit_scale", self.config.edit_scale or 0.0))
+        if bool(here) == bool(there):
+            return
+        theirs, ours = (f"{scale:g}" if scale else "null" for scale in (there, here))
+        what = "changes what the clone does" if there else "says the whole action"
+        raise InputError(
+            f"The checkpoint is of ibrl with edit_scale {theirs} and this run has {ours}: a policy that {what} cannot "
+            "go on as the other kind; give both an edit_scale, or neither."
+        )
 
     def _sample(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         action, log_density = super()._sample(features, noise)

@@ -16,8 +16,7 @@ from agent.algorithm import Batch
 from agent.networks import CriticEnsemble, mlp
 from agent.normalisation import NormalisedVectors
 from agent.offline import OfflineAlgorithm, OfflineConfig, OfflinePolicy
-from agent.sac import count_actions
-from agent.transition import TransitionSpec
+from agent.transition import TransitionSpec, count_actions
 
 _GREATEST_WEIGHT = 100.0  # Of an action in the policy's loss, as in IQL's code.
 _LOG_STD_MIN, _LOG_STD_MAX = -5.0, 2.0  # As in IQL's code.

@@ -99,7 +99,7 @@ class NormalisedVectors(VectorEncoder):
             self._freeze()
 
     def take_over(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the statistics of another run, whose networks expect them.
+        """Take over the statistics of another run, whose networks expect them: they are whole, and stay as they are.
 
         Raises:
             InputError: Only one of the two runs has some.
@@ -110,6 +110,7 @@ class NormalisedVectors(VectorEncoder):
                 f"The checkpoint {there} encoder.mean and this run {here}: give both the same normalise_observations."
             )
         self.load_learned_state(state)
+        self._batches = self._over  # Also where that run estimated from fewer.
 
     def _freeze(self) -> None:
         """What `forward` needs, in the precision of the networks."""

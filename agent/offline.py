@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agent.algorithm import Batch
-from agent.config import Config
+from agent.config import Config, InputError
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.parallel.share import Share
 from agent.tensors import (
@@ -188,9 +188,16 @@ class OfflineAlgorithm(ABC):
         """Take over the networks and statistics of another run of the same algorithm.
 
         Raises:
-            InputError: They are of another architecture.
+            InputError: They are of another architecture, or that run had only estimated its statistics.
         """
-        self.encoder.take_over(below("encoder.", state))
+        statistics = below("encoder.", state)
+        if statistics and not below("optimizer.", state):
+            raise InputError(
+                "The checkpoint is of a run that was stopped while it still estimated what observations are like "
+                f"(after {int(statistics['batches'])} batches), and had learned nothing: go on with that run first, or "
+                "name another."
+            )
+        self.encoder.take_over(statistics)
         for name in self.NETWORKS:
             take_over(getattr(self, name), name, state)
 

@@ -16,9 +16,8 @@ from agent.algorithm import Batch
 from agent.networks import CriticEnsemble, mlp
 from agent.normalisation import NormalisedVectors
 from agent.offline import OfflineAlgorithm, OfflineConfig, OfflinePolicy
-from agent.sac import count_actions
 from agent.tensors import Tensors
-from agent.transition import TransitionSpec
+from agent.transition import TransitionSpec, count_actions
 
 _CRITICS = 2  # TD3's; their minimum is the target.
 _LEAST_SCALE = 1e-6  # Of values, which may all be 0.

@@ -154,6 +154,19 @@ class TransitionSpec:
         return row
 
 
+def count_actions(spec: TransitionSpec) -> int:
+    """A, if a tanh-squashed policy can fill the action space.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if not (np.all(spec.action_space.low == -1) and np.all(spec.action_space.high == 1)):
+        raise InputError(
+            f"Action space {spec.action_space} must be Box(-1, 1): use gymnasium's RescaleAction."
+        )
+    return int(spec.action_space.shape[0])
+
+
 def describe_layout(dtype: np.dtype[np.void]) -> dict[str, str]:
     """Type and shape per field of a record, in record order, for example `{"action": "<f4[4]"}`."""
     assert dtype.names is not None

@@ -5,9 +5,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, TypeVar, dataclass_transform, get_args, get_origin
 
 import msgspec
+import yaml
 
 _Config = TypeVar("_Config", bound=msgspec.Struct)
 _REFUSED = re.compile(
@@ -93,6 +95,33 @@ def read(kind: type[_Config], plain: Mapping[str, Any], what: str) -> _Config:
         raise InputError(f"{what}: {explain(error, kind, plain)}") from None
 
 
+def read_file(kind: type[_Config], path: Path, what: str) -> _Config:
+    """A configuration from a YAML file.
+
+    Args:
+        kind: Its class.
+        path: Of the file.
+        what: For people, what the file should hold, in one word.
+
+    Raises:
+        InputError: The file is missing or holds something else; the message names the key.
+    """
+    try:
+        plain = yaml.safe_load(path.read_text())
+        made = msgspec.convert(plain, kind, strict=False)
+    except OSError as error:
+        raise InputError(
+            f"{what.capitalize()} file {path} cannot be read: {error.strerror}; check the path."
+        ) from None
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is not a {what}: {explain(error, kind, plain)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a {what}: {' '.join(str(error).split())}.") from None
+    if where := not_finite(plain):
+        raise InputError(f"{path} is not a {what}: {where} must be a finite number.")
+    return made
+
+
 def not_finite(plain: Any, path: str = "") -> str:
     """Where in plain data a number is NaN or infinite, such as `gripper.scale` or `kinematics.dh[0][2]`; or "".
 
@@ -118,7 +147,8 @@ def _bad_value(error: msgspec.ValidationError, plain: Any) -> str:
             plain = plain[int(part[0]) if part[0] else part[1]]
         except (KeyError, IndexError, TypeError):
             return ""
-    return f" {plain!r}" if wrong and isinstance(plain, str | int | float) and len(str(plain)) < 60 else ""
+    shown = wrong and isinstance(plain, str | int | float | list) and len(repr(plain)) < 60
+    return f" {plain!r}" if shown else ""
 
 
 def _leaves_at(kind: Any, path: str) -> Iterator[Any]:

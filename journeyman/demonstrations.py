@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from agent.algorithm_config import needs_rewards
+from agent.algorithm_config import ends_recorded_anew, needs_rewards
 from agent.config import InputError
 from agent.trajectories import count_breaks
 from agent.transition import Provenance, Records, TransitionSpec
@@ -62,7 +62,8 @@ def read_demonstrations(
             "or task.privileged=[]."
         )
     if is_data_set(folder):
-        return _first_episodes(folder, config, read_offline(folder, spec, needs_rewards(config.algorithm)))
+        records = read_offline(folder, spec, needs_rewards(config.algorithm), _ends_stand(config))
+        return _first_episodes(folder, config, records)
     records = episode_records(load_episodes(folder, config, env), spec)
     model = env.reward_model
     if isinstance(model, DemonstratedRewardModel):
@@ -93,6 +94,16 @@ def remarks(folder: Path, config: RunConfig, records: Records, spec: TransitionS
         )
     for warning in warnings_of(records):
         yield f"Warning: demonstrations in {folder}: {warning}"
+
+
+def _ends_stand(config: RunConfig) -> bool:
+    """Whether what ended a recorded episode ends it for the learner, too.
+
+    Not with goals in hindsight, which end steps anew, nor with what learns to end them or lets nothing end: a reward
+    that learns and has a judge of its own for the robot (`vice`), while one that has none keeps the task's ends.
+    """
+    nothing_ends = config.reward.learner is not None and config.reward.factory is not None
+    return not (config.learner.hindsight or nothing_ends or ends_recorded_anew(config.algorithm))
 
 
 def _first_episodes(source: Path, config: RunConfig, records: Records) -> Records:

@@ -183,7 +183,8 @@ class AdversarialReward:
     def _positives_of(self, demonstrations: Records) -> Batch:
         rows = demonstrations if self._with_action else demonstrations[demonstrations["terminated"]]
         if len(rows) == 0:
-            wanted = "demonstration" if self._with_action else "demonstration that ends with success"
+            success = "demonstration that ends with success, of which it is known what that looks like"
+            wanted = "demonstration" if self._with_action else success
             raise InputError(
                 f"reward.learner_config.method {self._config.method} needs at least one {wanted}, but there is none: "
                 "record some with journeyman collect, and set demonstrations.episodes."

@@ -4,10 +4,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-import yaml
-
-from controllers.config import Config, InputError, explain
+from controllers.config import Config, read_file
 
 # Turning by this about all three axes at once stays below half a revolution. From there on the same target
 # could be meant by another action, and the executed one could no longer be told.
@@ -187,12 +184,4 @@ def load_task(path: Path) -> Task:
     Raises:
         InputError: The file is missing, or not a task; the message names the key.
     """
-    try:
-        plain = yaml.safe_load(path.read_text())
-        return msgspec.convert(plain, Task, strict=False)
-    except OSError as error:
-        raise InputError(f"Task file {path} cannot be read: {error.strerror}; check the path.") from None
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path} is not a task: {explain(error, Task, plain)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a task: {' '.join(str(error).split())}.") from None
+    return read_file(Task, path, "task")

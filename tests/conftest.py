@@ -46,6 +46,14 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test marked `seeds(2, soak=1)` a `seed` of 0, 1 and, by `make soak`, 2."""
+    for marker in metafunc.definition.iter_markers("seeds"):
+        (usual,), more = marker.args, marker.kwargs["soak"]
+        soaked = [pytest.param(seed, marks=pytest.mark.soak) for seed in range(usual, usual + more)]
+        metafunc.parametrize("seed", [*range(usual), *soaked])
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run."""
     if item.get_closest_marker("ros") and importlib.util.find_spec("rclpy") is None:

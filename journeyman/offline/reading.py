@@ -41,18 +41,23 @@ def is_data_set(path: Path) -> bool:
     )
 
 
-def read_offline(path: Path, spec: TransitionSpec, rewards_needed: bool = True) -> Records:
+def read_offline(
+    path: Path, spec: TransitionSpec, rewards_needed: bool = True, ends_stand: bool = True
+) -> Records:
     """The transitions of a data set, in its order, marked as demonstrations.
 
     Terminals and time-outs stay apart: beyond the one there is nothing to earn, the other only cuts an episode, as does
     the end of the data. Where nobody knows what the last step of a cut episode led to, it is left out, and the one
-    before is truncated in its place.
+    before is truncated in its place. What a terminal led to matters to nobody, as long as it stays one: where it is not
+    known the observation stands in for it.
 
     Args:
         path: An HDF5 file in D4RL's layout, a folder of Minari's, or `minari:ID` for one in Minari's store.
         spec: Layout of the transitions. A data set with one array of observations fits a layout with one key of that
             shape; else the keys must be the same.
         rewards_needed: Whether there must be rewards. Else those that are absent, or not finite, are not numbers.
+        ends_stand: Whether a terminal is one for the learner, too. Else something is expected to come after it, so that
+            one of which nobody knows what it led to is left out as well.
 
     Returns:
         Shape (N,). `episode` counts from 0, `step` within an episode.
@@ -61,10 +66,12 @@ def read_offline(path: Path, spec: TransitionSpec, rewards_needed: bool = True) 
         InputError: There is no such data set, it is damaged or lacks a field, does not fit the layout, has an action
             beyond the bounds or a number that is not finite; the message names the field and the row.
     """
-    return load_offline(path, spec, rewards_needed).records
+    return load_offline(path, spec, rewards_needed, ends_stand).records
 
 
-def load_offline(path: Path, spec: TransitionSpec | None = None, rewards_needed: bool = True) -> OfflineData:
+def load_offline(
+    path: Path, spec: TransitionSpec | None = None, rewards_needed: bool = True, ends_stand: bool = True
+) -> OfflineData:
     """The same with what was left out and clipped; without a layout, in that of the data set itself.
 
     Raises:
@@ -74,7 +81,7 @@ def load_offline(path: Path, spec: TransitionSpec | None = None, rewards_needed:
     spec = spec_of(steps) if spec is None else spec
     names = matched(steps, spec)
     refuse_other_bounds(steps, spec)
-    kept = steps.next_known | steps.terminated
+    kept = steps.next_known | (steps.terminated if ends_stand else False)
     if not kept.any():
         raise InputError(
             f"{steps.source} has no step of which it is known what it led to: give longer episodes, or "

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, read
 from reward_models.success_classifier.classifier import SuccessClassifier, load_classifier
 from reward_models.votes import Votes
 from robot_env.contracts import Observation, Reward
@@ -149,13 +148,7 @@ def make_classifier_reward(env: RobotEnv, config: Mapping[str, Any]) -> SuccessC
         raise InputError(
             "reward=classifier needs reward.config.model=FILE; make one with `journeyman reward fit`."
         )
-    try:
-        chosen = msgspec.convert(dict(config), ClassifierRewardConfig, strict=False)
-    except msgspec.ValidationError as error:
-        raise InputError(
-            f"reward.config does not fit the classifier: {error}; its keys are "
-            f"{', '.join(ClassifierRewardConfig.__struct_fields__)}."
-        ) from None
+    chosen = read(ClassifierRewardConfig, config, "reward.config does not fit the classifier")
     classifier = load_classifier(Path(chosen.model))
     shapes = {name: (camera.height, camera.width, 3) for name, camera in env.task.cameras.items()}
     classifier.card.preprocessing.check_source(shapes, env.state_names, f"task {env.task.name!r}")

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from controllers.config import Config, InputError, did_you_mean, explain, not_finite
+from controllers.config import Config, InputError, did_you_mean, read_file
 from controllers.kinematics import KinematicsConfig
 from controllers.limits import SafetyLimits
 from robot_env.task import Task
@@ -201,18 +200,7 @@ def load_description(name: str) -> RobotDescription:
         raise InputError(
             f"There is no robot {name!r}; choose from {', '.join(robot_names())}, or give the path of a YAML.{hint}"
         )
-    try:
-        plain = yaml.safe_load(path.read_text())
-        made = msgspec.convert(plain, RobotDescription, strict=False)
-    except OSError as error:
-        raise InputError(f"Robot file {path} cannot be read: {error.strerror}; check the path.") from None
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path} is not a robot: {explain(error, RobotDescription, plain)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a robot: {' '.join(str(error).split())}.") from None
-    if where := not_finite(plain):
-        raise InputError(f"{path} is not a robot: {where} must be a finite number.")
-    return made
+    return read_file(RobotDescription, path, "robot")
 
 
 def limits_for(description: RobotDescription, task: Task | None) -> SafetyLimits:

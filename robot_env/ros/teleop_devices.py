@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, explain
 from robot_env.devices.reading import GripperRequest, Reading
 from robot_env.ros.messages import MessageError, stamp_ns_of, twist_of
 from robot_env.ros.ros_clock import FUTURE_S, RosClock
@@ -246,10 +246,11 @@ def _declared(node: Any, prefix: str, kind: type[_Parameters]) -> _Parameters:
         name: node.declare_parameter(f"{prefix}.{name}", _plain(value)).value
         for name, value in defaults.items()
     }
+    plain = {name: _plain(value) for name, value in given.items()}
     try:
-        return msgspec.convert({name: _plain(value) for name, value in given.items()}, kind)
+        return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise InputError(f"{error}.") from None
+        raise InputError(f"Parameters {prefix}.*: {explain(error, kind, plain)}") from None
 
 
 def _plain(value: Any) -> Any:

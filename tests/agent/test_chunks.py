@@ -171,7 +171,7 @@ def sampler_of(spec, records, chunk, seed, gamma=1.0):
     return MixedSampler(spec, none, shown, 1.0, CPU, ChunkReader(chunk, gamma))
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_a_clone_of_chunks_goes_on_after_a_pause_in_which_a_clone_of_actions_stays(seed):
     """At the gate most of the demonstrated actions are to wait, so a clone that looks at every step never goes on."""
     records, goes_on = shown(), {}
@@ -207,7 +207,7 @@ class Rhythm(gymnasium.Env):
 RHYTHM = TransitionSpec.of(Rhythm.observation_space, Rhythm.action_space)
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_a_chunk_keeps_a_beat_that_nobody_who_looks_at_every_step_can_keep(seed):
     """Learned from what the policy itself does. Who always does the same earns 1 at the first beat, and then 0."""
     earned = {}

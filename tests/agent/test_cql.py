@@ -159,7 +159,7 @@ def earned_at_the_edge(cql):
     return float(np.mean([a if a <= 0.6 else -1.0 for a in actions]))
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 @pytest.mark.parametrize(("weight", "falls"), [(1.0, False), (0.0, True)])
 def test_it_stays_with_what_was_tried_and_without_its_term_it_falls(seed, weight, falls):
     """The data earn 0 on average and 0.5 at best: CQL does better than they, and does not leave them."""
@@ -172,7 +172,7 @@ def test_it_stays_with_what_was_tried_and_without_its_term_it_falls(seed, weight
     assert earned < -0.5 if falls else earned > 0.2
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_a_calibrated_value_of_the_policy_is_not_below_what_the_data_earn(seed):
     """They earn 0 on average. A heavy term lowers CQL's values about as far as it can, and Cal-QL's not below that."""
     values = {}

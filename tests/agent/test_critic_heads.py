@@ -257,6 +257,31 @@ def test_a_greater_reward_than_ever_leaves_values_and_temperature_as_they_were(s
     torch.testing.assert_close(opinions(), before)
 
 
+def test_after_a_reward_a_hundred_times_greater_targets_are_cut_off_once_and_not_for_hundreds_of_updates(
+    spec, make_batch
+):
+    sac = make(spec, critic_head="hl_gauss", reward_unit=None, utd_ratio=1)
+    batch = make_batch(8)
+    rewards = torch.linspace(-1.0, 1.0, 8)
+    for _ in range(10):
+        sac.update(batch | {"reward": 0.01 * rewards})
+    sac.update(batch | {"reward": rewards})
+    assert float(sac.critic.readout.bound) < 0.1
+    with torch.no_grad():
+        before = sac.critic(batch["observation.state"], batch["action"])
+        sac._follow(rewards)
+        after = sac.critic(batch["observation.state"], batch["action"])
+    for critic in (sac.critic, sac.target_critic):
+        assert float(critic.readout.bound) >= max(1.0, float(sac.critic.readout.reach))
+    assert float((after - before).abs().max()) < 0.1  # Of the new unit.
+    sac._rescale(1e-44)
+    sac._follow(rewards)  # Comes to an end, too.
+    # From there on with patience, as ever.
+    sac.critic.readout.reach.fill_(100.0)
+    sac._follow(rewards)
+    assert float(sac.critic.readout.bound) < 4.0
+
+
 def test_a_unit_follows_the_greatest_reward():
     unit = RewardUnit(None)
     assert (unit.follow(torch.zeros(3)), unit.value) == (1.0, 1.0)

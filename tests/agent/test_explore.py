@@ -277,7 +277,7 @@ def goals_reached(seed, updates=150, **changes):
     return reached_goals
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_optimism_leads_along_recorded_ways_to_a_goal_that_nobody_was_paid_for(seed):
     assert goals_reached(seed) >= 8
     assert goals_reached(seed, bonus=0.0) <= 2

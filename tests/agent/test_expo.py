@@ -369,9 +369,7 @@ def success_rate(policy, rng, deterministic, episodes=50):
     return np.mean([walked(policy, rng, deterministic)[-1][2] > 0 for _ in range(episodes)])
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_of_two_ways_round_an_obstacle_the_base_goes_one_and_a_clone_neither(seed):
     rng = np.random.default_rng(seed)
     data = batch_of(demonstrations(GOAL, 40, rng))
@@ -403,9 +401,7 @@ def practise(expo, data, steps, rng):
     return policy
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_edits_go_the_rest_of_the_way_where_demonstrations_stop_short(seed):
     rng = np.random.default_rng(seed)
     data = batch_of(demonstrations(SHORT_OF_GOAL, 20, rng))

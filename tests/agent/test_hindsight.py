@@ -207,7 +207,7 @@ def reached_after_learning(k, seed):
     return play(act, 200, rng)[1]
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_goals_that_are_never_reached_by_chance_are_learned_in_hindsight_alone(seed):
     with_hindsight, without = (reached_after_learning(k, seed) for k in (4, 0))
     assert with_hindsight > 0.6

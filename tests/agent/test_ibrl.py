@@ -191,6 +191,20 @@ def test_a_run_goes_on_from_one_of_its_kind_and_no_other_takes_its_edits_for_a_p
         SAC(SACConfig(hidden_sizes=(16, 16)), spec, torch.device("cpu"), 0).begin_from(one.state_dict())
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [(None, 0.3), (0.3, None)])
+def test_a_policy_that_edits_is_told_from_one_that_does_not(spec, theirs, ours):
+    state = make(spec, edit_scale=theirs).state_dict()
+    said = [f"{scale or 'null'}" for scale in (theirs, ours)]
+    with pytest.raises(InputError, match=f"edit_scale {said[0]} and this run has {said[1]}: a policy that"):
+        make(spec, edit_scale=ours).begin_from(state)
+    make(spec, edit_scale=theirs).begin_from(state)
+    if theirs:
+        make(spec, edit_scale=2 * theirs).begin_from(state)  # Of the same kind.
+    del state["edit_scale"]  # Of an older checkpoint nobody knows.
+    make(spec, edit_scale=ours).begin_from(state)
+    make(spec, edit_scale=ours).load_state_dict(state)
+
+
 def test_without_a_clone_or_with_cameras_it_is_refused(camera_spec):
     with pytest.raises(InputError, match="must be at least 1: the clone is made by them"):
         load_algorithm(

@@ -379,9 +379,7 @@ IN_MAZE = IQLConfig(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_it_joins_two_halves_of_a_way_that_nobody_went(seed):
     """Up to the junction as some did, then right as others did: cloning does not, nor does a value that is a mean."""
     records = recorded(seed)
@@ -421,9 +419,7 @@ def precision(records, seed, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_riqls_options_bear_data_of_which_some_are_wrong(seed):
     records = throws(seed, wrong=True)
     robust = precision(records, seed, critics=5, critic_loss="huber", huber_delta=0.1, target_quantile=0.25)
@@ -444,5 +440,8 @@ def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch, norma
     assert not other.encoder.is_estimating
     with pytest.raises(InputError, match="give both the same normalise_observations"):
         make(spec, **{**options, "normalise_observations": not normalise}).begin_from(theirs)
+    longer = make(spec, **{**options, "normalise_over": 3})
+    longer.begin_from(theirs)
+    assert not longer.encoder.is_estimating  # What was taken over is whole.
     with pytest.raises(InputError, match=r"actor\.net\.\S+ is of shape"):
         make(spec, hidden_sizes=(4, 4), **options).begin_from(theirs)

@@ -110,16 +110,28 @@ def test_what_no_action_explains_is_not_explained():
     assert explained < 0.1
 
 
+def steps_of(rows):
+    names = ("observation.state", "action", "reward", "next_observation.state", "terminated")
+    return Steps(*(torch.from_numpy(rows[name].astype(np.float32)) for name in names))
+
+
+def test_nothing_is_expected_beyond_what_was_seen_however_far_a_rollout_leaves_the_data():
+    steps = steps_of(recorded(500))
+    steps = steps._replace(reward=steps.state[:, 0] + steps.action[:, 0])  # It goes on growing outside.
+    dynamics, _ = fit_dynamics(DynamicsConfig(hidden_sizes=(16,), updates=200, learning_rate=1e-2), steps, 0)
+    away = 20.0 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        far, near = dynamics(away, away), dynamics(steps.state, steps.action)
+    for expected in (far, near):
+        assert float(expected.reward.min()) >= float(steps.reward.min())
+        assert float(expected.reward.max()) <= float(steps.reward.max())
+        assert expected.state.abs().max() <= 1.0
+    # Within the data nothing is cut off.
+    assert (near.reward.mean(0) - steps.reward).abs().mean() < 0.15
+
+
 def test_the_same_seed_gives_the_same_dynamics():
-    rows = recorded(300)
-    steps = Steps(
-        *(
-            torch.from_numpy(np.ascontiguousarray(rows[name]))
-            for name in ("observation.state", "action", "reward")
-        ),
-        torch.from_numpy(np.ascontiguousarray(rows["next_observation.state"])),
-        torch.from_numpy(rows["terminated"].astype(np.float32)),
-    )
+    steps = steps_of(recorded(300))
     config = DynamicsConfig(hidden_sizes=(8,), updates=20)
     state = torch.get_rng_state()
     (one, first), (same, again), (_, other) = (fit_dynamics(config, steps, seed) for seed in (1, 1, 2))

@@ -127,7 +127,7 @@ def lost_by_policy(spec, seed, updates=140):
     return float((action - 0.7 * test[:, 0]).abs().mean())
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_what_is_hidden_from_the_actor_is_no_noise_to_critics_that_see_it(seed):
     informed, blind = lost_by_policy(SPEC, seed), lost_by_policy(SPEC.seen(), seed)
     assert informed < 0.2

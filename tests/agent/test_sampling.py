@@ -224,7 +224,7 @@ def blocks_until_known(kind, seed):
     return 150
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_the_one_success_among_many_failures_is_found_sooner(seed):
     prioritised, uniform = (blocks_until_known(kind, seed) for kind in ("prioritised", "uniform"))
     assert prioritised < 60
@@ -267,7 +267,7 @@ def distance_from_the_good(kind, seed):
     return float(np.abs(acted - 0.7 * states).mean())
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_a_clone_of_mixed_data_is_one_of_the_better_episodes(seed):
     weighted, uniform = (distance_from_the_good(kind, seed) for kind in ("return_weighted", "uniform"))
     assert weighted < 0.15

@@ -280,7 +280,7 @@ def wanderings(seed, episodes=40):
     return np.concatenate(rows)
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_with_returns_of_five_steps_a_far_reward_is_found_that_single_steps_do_not_find_yet(seed):
     """After the same updates on the same data."""
     config = {

@@ -261,7 +261,7 @@ def pushed(alpha, seed):
     return acted, float(thought)
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.soak)])
+@pytest.mark.seeds(2, soak=1)
 def test_imitation_keeps_the_policy_where_the_critics_know_what_they_say(seed):
     """Recorded pushes pay more the harder they are; nobody recorded what is too hard, and the critics extrapolate."""
     acted, thought = pushed(2.5, seed)
@@ -274,6 +274,18 @@ def test_imitation_keeps_the_policy_where_the_critics_know_what_they_say(seed):
     paid = pushing_pays(acted).mean()
     assert np.abs(acted).max(1).mean() > 0.8
     assert thought > paid / (1.0 - DISCOUNT) + 3.0
+
+
+def test_a_run_that_had_only_estimated_statistics_has_nothing_to_begin_with(spec, make_batch):
+    options = {"normalise_observations": True, "normalise_over": 3, "offline_updates": 10}
+    one = make(spec, **options)
+    for seen in range(4):
+        if seen:
+            one.learn_offline(make_batch(8, seen))
+        with pytest.raises(InputError, match=rf"after {seen} batches\), and had learned nothing"):
+            make(spec, 5, **options).begin_from(one.state_dict())
+    one.learn_offline(make_batch(8))
+    make(spec, 5, **options).begin_from(one.state_dict())
 
 
 def test_another_run_may_begin_with_what_one_has_learned(spec, make_batch):

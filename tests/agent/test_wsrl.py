@@ -134,9 +134,7 @@ def go_on(state, seed, start_steps, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)]
-)
+@pytest.mark.seeds(1, soak=2)
 def test_a_warm_up_keeps_what_was_learned_offline_and_without_it_that_is_lost(seed, tmp_path):
     state = pretrained(seed)
     warm = go_on(state, seed, 600, tmp_path / "warm")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controllers.config import Config, choices, explain, not_finite
+from controllers.config import Config, InputError, choices, explain, not_finite, read_file
 
 
 class Colour(StrEnum):
@@ -129,3 +129,12 @@ def test_a_number_that_is_not_finite_is_found_wherever_it_is(plain):
 )
 def test_the_place_of_a_number_that_is_not_finite_is_told(plain, where):
     assert not_finite(plain) == where
+
+
+def test_a_number_in_a_file_that_is_none_is_refused_by_its_key(tmp_path):
+    path = tmp_path / "outer.yaml"
+    path.write_text("part: {size_m: .nan}")
+    with pytest.raises(InputError, match=rf"^{path} is not a thing: part\.size_m must be a finite number\.$"):
+        read_file(Outer, path, "thing")
+    path.write_text("part: {size_m: 0.5}")
+    assert read_file(Outer, path, "thing").part.size_m == 0.5

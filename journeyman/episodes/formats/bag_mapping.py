@@ -4,10 +4,7 @@ from math import inf
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-import yaml
-
-from controllers.config import Config, InputError
+from controllers.config import Config, InputError, read_file
 
 
 class BagAction(Config):
@@ -90,11 +87,4 @@ def load_mapping(path: str) -> BagMapping:
         raise InputError(
             "A recorded session needs mapping=FILE, which says which topic holds what; see docs/episodes.md."
         )
-    try:
-        return msgspec.convert(yaml.safe_load(Path(path).read_text()), BagMapping, strict=False)
-    except OSError as error:
-        raise InputError(f"Mapping {path} cannot be read: {error.strerror}; check the path.") from None
-    except (msgspec.ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is no mapping: {' '.join(str(error).split())}; see docs/episodes.md."
-        ) from None
+    return read_file(BagMapping, Path(path), "mapping")

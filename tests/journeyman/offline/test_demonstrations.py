@@ -4,15 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from agent.config import InputError
 from agent.transition import Provenance
+from controllers.config import InputError as RobotSideInputError
 from journeyman.checks import check
 from journeyman.cli import main
 from journeyman.config import compose
 from journeyman.demonstrations import demonstration_folder, read_demonstrations
 from journeyman.learner import with_absolute_paths
-from journeyman.wiring import make_env, make_spec
+from journeyman.wiring import make_env, make_reward_learner, make_spec
 
 
 @pytest.fixture
@@ -106,6 +108,37 @@ def test_data_without_rewards_are_for_those_who_need_none(reach_data, capsys, re
             InputError, match=r"no field 'rewards'.* algorithm=explore|rewards holds nan in row 3"
         ):
             records_of(config_of(path, 3, *other))
+
+
+@pytest.mark.parametrize(
+    ("words", "ends_stand"),
+    [
+        (["algorithm=rlpd"], True),
+        (["algorithm=explore", "algorithm.config.labels=recorded"], True),
+        (["reward=dac"], True),
+        (["algorithm=explore"], False),
+        (["learner.hindsight=4"], False),
+        (["reward=vice"], False),
+    ],
+)
+def test_a_terminal_that_led_nobody_knows_where_is_only_for_whom_nothing_comes_after_it(
+    reach_data, words, ends_stand
+):
+    records = records_of(config_of(reach_data(next_observations=None), 3, *words))
+    assert records["terminated"].any() == ends_stand
+    # Nothing is expected behind a step whose next observation is its own, which only stands in.
+    stays = (records["observation.state"] == records["next_observation.state"]).all(-1)
+    assert stays.tolist() == records["terminated"].tolist()
+
+
+def test_vice_refuses_data_that_do_not_say_what_success_looks_like(reach_data):
+    config = config_of(reach_data(next_observations=None), 3, "reward=vice")
+    env = make_env(config)
+    with pytest.raises(
+        RobotSideInputError, match="ends with success, of which it is known what that looks like"
+    ):
+        make_reward_learner(config, env, make_spec(env), records_of(config), torch.device("cpu"))
+    env.close()
 
 
 def test_data_without_rewards_are_not_drawn_by_return(reach_data):

@@ -154,7 +154,7 @@ def test_other_cameras_are_refused(path, cameras, message):
         ({}, r"reward\.config\.model=FILE"),
         ({"model": None}, r"reward\.config\.model=FILE"),
         ({"model": "absent.safetensors"}, "no classifier absent"),
-        ({"model": "x", "votes": 3}, "votes.*its keys are model, needed, window, threshold"),
+        ({"model": "x", "votes": 3}, "votes.*known are model, needed, threshold, window"),
         ({"model": "x", "needed": 9}, "needed 9"),
     ],
 )
