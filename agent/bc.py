@@ -17,6 +17,7 @@ from agent.algorithm import Batch
 from agent.config import Config
 from agent.encoders import EncoderConfig, ImageEncoder, check_shift, make_encoder, shift_images
 from agent.frames import Convert
+from agent.gradients import descend
 from agent.networks import GaussianActor
 from agent.parallel.share import WHOLE, Share
 from agent.sac import SACPolicy
@@ -137,9 +138,7 @@ class BC:
         shifted = shift_images(observation, self._images, pixels, self._generator, self._share)
         features = self.encoder(shifted)
         loss = self.actor.imitation_loss(features, batch["action"], math.log(self.config.spread))
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
+        descend(self._optimizer, loss)
         return {"imitation_loss": float(loss.detach())}
 
     def policy_weights(self) -> Tensors:

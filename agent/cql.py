@@ -81,11 +81,11 @@ class CQL(SAC):
         metrics = self.update_critic(transitions) | self.update_actor(transitions.observation)
         return as_floats(metrics)
 
-    def _critic_loss_eager(
+    def _critic_loss(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Bellman error and conservative term, summed over members."""
-        loss, seen = super()._critic_loss_eager(transitions, noise, subset)
+        loss, seen = super()._critic_loss(transitions, noise, subset)
         return loss + self.config.conservative_weight * self.conservative_term(transitions), seen
 
     def conservative_term(self, transitions: Transitions) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agent.algorithm import Batch
+from agent.gradients import descend
 from agent.networks import mlp
 from agent.novelty import Novelty
 from agent.sac import SAC
@@ -134,11 +135,11 @@ class ExPLORe(SAC):
             losses["label_reward_loss"] = F.mse_loss(self.reward_net(done)[:, 0], reward)
             goes_on = 1.0 - batch["terminated"][rows][own].float()
             losses["label_mask_loss"] = F.binary_cross_entropy_with_logits(self.mask_net(done)[:, 0], goes_on)
-            self._label_step("reward_net", losses["label_reward_loss"])
-            self._label_step("mask_net", losses["label_mask_loss"])
+            descend(self._labelling["reward_net"], losses["label_reward_loss"])
+            descend(self._labelling["mask_net"], losses["label_mask_loss"])
             if k == self.utd_ratio - 1:
                 losses["label_novelty_loss"] = self.novelty.loss(done)
-                self._label_step("novelty", losses["label_novelty_loss"])
+                descend(self._labelling["novelty"], losses["label_novelty_loss"])
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     @torch.no_grad()
@@ -195,9 +196,3 @@ class ExPLORe(SAC):
         # Where the robot never was, a network says anything; what nobody ever earned is not expected.
         predicted: Any = self.reward_net(inputs)[:, 0]
         return predicted.clamp(low, high)
-
-    def _label_step(self, name: str, loss: Tensor) -> None:
-        optimizer = self._labelling[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()

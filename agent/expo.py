@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from agent.algorithm import Batch, Transitions
 from agent.config import InputError
 from agent.flow import FlowPolicy
+from agent.gradients import WithGradients, descend
 from agent.ibrl import edited
 from agent.networks import GaussianActor
 from agent.sac import SAC, SACPolicy, make_critic
@@ -183,6 +184,7 @@ class EXPO(SAC):
         rates = {"actor": config.actor_learning_rate, "imitation": config.base_learning_rate}
         for (name, rate), network in zip(rates.items(), (self.actor, self.base), strict=True):
             self._optimizers[name] = torch.optim.Adam(network.parameters(), rate, fused=True)
+        self._edit_gradients = WithGradients(self.edit_loss, self.actor.parameters())
 
     def update(self, batch: Batch) -> dict[str, float]:
         """`utd_ratio` critic updates, then one each of base and edit policy, on the last slice."""
@@ -206,7 +208,7 @@ class EXPO(SAC):
         features, action = self.encoder(transitions.observation), transitions.action
         t = torch.rand(len(action), generator=self._generator).to(self._device)
         loss = self.base.loss(features, action, self._noise(len(action)), t)
-        self._step("imitation", loss)
+        descend(self._optimizers["imitation"], loss)
         self._imitated += 1
         # In the beginning the mean of all steps so far: a moving average would long be that of random weights.
         rate = max(self.config.base_target_rate, 1.0 / self._imitated)
@@ -223,7 +225,7 @@ class EXPO(SAC):
         """
         with torch.no_grad():
             features = self.encoder(transitions.observation)
-        return self._climb(lambda: self.edit_loss(features, transitions.action))
+        return self._climb(*self._edit_gradients(features, transitions.action))
 
     def edit_loss(self, features: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """SAC's, of edits of recorded actions (as in EXPO's code, which spares sampling the base).

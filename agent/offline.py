@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.config import Config, InputError
+from agent.gradients import descend
 from agent.normalisation import NormalisedVectors, check_normalisation
 from agent.parallel.share import Share
 from agent.tensors import (
@@ -218,7 +219,4 @@ class OfflineAlgorithm(ABC):
         return batch.get("discount", self._discount) * (1.0 - batch["terminated"].float())
 
     def _step(self, name: str, loss: Tensor) -> None:
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(self._optimizers[name], loss)

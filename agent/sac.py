@@ -7,8 +7,7 @@ can measure, the critics see that, too, and the actor does not: Pinto et al., ar
 """
 
 import math
-import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from agent.algorithm import Batch, Transitions
 from agent.config import InputError
 from agent.critic_heads import Target, make_head
+from agent.gradients import Gradients, WithGradients, compiled, descend, follow
 from agent.networks import CriticEnsemble, GaussianActor, VectorEncoder, refuse_privileged
 from agent.parallel.share import WHOLE, Share
 from agent.reading import WEIGHT
@@ -124,8 +124,10 @@ class SAC:
         self._widens = self.critic.readout.widens
         # On the CPU, so that a checkpoint of one device goes on on another.
         self._generator = torch.Generator().manual_seed(seed + 1)
-        self._critic_loss = _compiled(self._critic_loss_eager, config.compile, device)
-        self._actor_loss = _compiled(self._actor_loss_eager, config.compile, device)
+        of_critic = WithGradients(self._critic_loss, [*self.critic.parameters(), *learning])
+        of_actor = WithGradients(self._actor_loss, self.actor.parameters())
+        self._critic_gradients = compiled(of_critic, device) if config.compile else of_critic
+        self._actor_gradients = compiled(of_actor, device) if config.compile else of_actor
 
     @classmethod
     def make_policy(cls, config: SACConfig, spec: TransitionSpec, seed: int) -> SACPolicy:
@@ -176,7 +178,7 @@ class SAC:
         # The spread of a Gaussian whose entropy is the one that the temperature aims at.
         log_std = -self.config.target_entropy_scale - 0.5 * math.log(2.0 * math.pi * math.e)
         loss = self.actor.imitation_loss(features, batch["action"], log_std)
-        self._step("imitation", loss)
+        descend(self._optimizers["imitation"], loss)
         return {"imitation_loss": float(loss.detach())}
 
     def update_critic(self, transitions: Transitions) -> dict[str, Tensor]:
@@ -185,15 +187,15 @@ class SAC:
         noise = self._noise(transitions.action.shape[0], int(self.critic.readout.draws))
         members = torch.randperm(self.config.critics, generator=self._generator)
         subset = members[: self.config.target_subset].to(self._device)
-        loss, (value, errors) = self._critic_loss(transitions, noise, subset)
+        loss, (value, errors), gradients = self._critic_gradients(transitions, noise, subset)
         if transitions.weight is not None:
             self._errors.append(errors)
-        self._step("critic", loss)
+        follow(self._optimizers["critic"], gradients)
         with torch.no_grad():
             torch._foreach_lerp_(
                 list(self.target_critic.parameters()), list(self.critic.parameters()), self.config.target_rate
             )
-        return {"critic_loss": loss.detach(), "value": value * self.reward_unit.value}
+        return {"critic_loss": loss, "value": value * self.reward_unit.value}
 
     def take_errors(self) -> Tensor | None:
         """See `TellsErrors`: distances from the target, averaged over the members."""
@@ -204,21 +206,18 @@ class SAC:
         """One step of actor and temperature; touches nothing of critics and encoder."""
         with torch.no_grad():
             features = self._features(observation)
-        return self._climb(lambda: self._actor_loss(features, self._noise(features.shape[0])))
+        return self._climb(*self._actor_gradients(features, self._noise(features.shape[0])))
 
-    def _climb(self, objective: Callable[[], tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """One step of actor and temperature on a loss and the log-density of what was sampled for it, shape (B,)."""
-        self.critic.requires_grad_(False)
-        loss, log_density = objective()
-        self._step("actor", loss)
-        self.critic.requires_grad_(True)
+    def _climb(self, loss: Tensor, log_density: Tensor, gradients: Gradients) -> dict[str, Tensor]:
+        """One step of actor and temperature, by what `_actor_gradients` returns."""
+        follow(self._optimizers["actor"], gradients)
         entropy = -log_density.mean()
         target_entropy = -self.config.target_entropy_scale * self._actions
         # The gradient of temperature * (entropy - target) with respect to log-temperature, up to a positive
         # factor (SAC, eq. 18): linear in the logarithm, so that steps do not shrink with the temperature.
-        self._step("temperature", self.log_temperature * (entropy - target_entropy))
+        follow(self._optimizers["temperature"], (entropy - target_entropy,))
         return {
-            "actor_loss": loss.detach(),
+            "actor_loss": loss,
             "entropy": entropy,
             "temperature": self.log_temperature.detach().exp(),
         }
@@ -335,7 +334,7 @@ class SAC:
         if not cls.PRIVILEGED_CRITIC:
             refuse_privileged(spec)
 
-    def _critic_loss_eager(
+    def _critic_loss(
         self, transitions: Transitions, noise: Tensor, subset: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Bellman error as the critics' head measures it, summed over members (so that each learns as if alone).
@@ -390,7 +389,7 @@ class SAC:
         mean, member = readout.values(outputs).min(0)
         return mean, readout.deviations(outputs).gather(0, member[None])[0]
 
-    def _actor_loss_eager(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _actor_loss(self, features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """SAC eq. 9; returns the loss and the log-density of the sampled actions, shape (B,)."""
         action, log_density = self._sample(features, noise)
         values = self.critic(features, action)
@@ -402,12 +401,6 @@ class SAC:
         # Drawn outside the compiled losses: the same numbers with and without compilation, and in checkpoints.
         whole = torch.randn(rows * self._share.of, self._actions + more, generator=self._generator)
         return self._share.own(whole).to(self._device)
-
-    def _step(self, name: str, loss: Tensor) -> None:
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
 
 
 def make_critic(config: Any, inputs: int) -> CriticEnsemble:
@@ -422,14 +415,3 @@ def _privileged_size(spec: TransitionSpec) -> int:
 
 def _adam(parameters: Any, learning_rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-
-
-def _compiled(function: Callable[..., Any], wanted: bool, device: torch.device) -> Callable[..., Any]:
-    if not wanted:
-        return function
-    if device.type == "cpu" and not any(shutil.which(compiler) for compiler in ("g++", "clang++")):
-        raise InputError(
-            "algorithm.config.compile is true, but torch.compile finds no C++ compiler: install one (sudo apt-get "
-            "install g++; journeyman doctor says what else is missing), or set algorithm.config.compile=false."
-        )
-    return torch.compile(function)
