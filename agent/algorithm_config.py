@@ -1,5 +1,6 @@
 """Which algorithm a run learns with, and both its sides: the learner's and the actor's."""
 
+import difflib
 import re
 from importlib import import_module
 from typing import Any
@@ -54,10 +55,13 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
     try:
         return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
     except msgspec.ValidationError as error:
-        said, known = str(error).replace(" - at `$.", " at `"), ""
-        if re.fullmatch(r"Object contains unknown field `\w+`", said):
-            known = f"; {choice.algorithm} knows {', '.join(sorted(algorithm.Config.__struct_fields__))}"
-        raise InputError(f"algorithm.config: {said}{known}.") from None
+        said, known = str(error).replace(" - at `$.", " at `"), "."
+        if unknown := re.fullmatch(r"Object contains unknown field `(\w+)`", said):
+            keys = sorted(algorithm.Config.__struct_fields__)
+            near = difflib.get_close_matches(unknown[1], keys, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            known = f"; {choice.algorithm} knows {', '.join(keys)}.{hint}"
+        raise InputError(f"algorithm.config: {said}{known}") from None
 
 
 def needs_rewards(choice: AlgorithmConfig) -> bool:

@@ -251,7 +251,7 @@ def _create(path: Path, dtype: np.dtype[np.void]) -> None:
 
 
 def look_at(path: Path) -> tuple[dict[str, str], int]:
-    """What is in a log of whatever layout: a description of it, and the number after the last whole item, 0 if there is none.
+    """What is in a log of whatever layout: a description of that, and the number after the last whole item, or 0.
 
     Raises:
         InputError: It is of another version, damaged or no log.

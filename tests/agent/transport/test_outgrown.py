@@ -12,7 +12,9 @@ AFTER = np.dtype([("step", np.float64)])
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.sampled_from([200, 4000]))
-def test_a_spool_of_another_layout_makes_way_once_it_is_delivered(tmp_path_factory, appended, delivered, size):
+def test_a_spool_of_another_layout_makes_way_once_it_is_delivered(
+    tmp_path_factory, appended, delivered, size
+):
     folder = tmp_path_factory.mktemp("spool")
     spool = Spool(folder, BEFORE, segment_bytes=size)
     for _ in range(appended):
