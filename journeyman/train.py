@@ -40,8 +40,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(config: RunConfig, directory: RunDirectory) -> int:
     started_s = time.monotonic()
-    record_missing_demonstrations(config, directory)
     print(f"Run {directory.path}", flush=True)
+    _say_if_complete(config, directory)
+    record_missing_demonstrations(config, directory)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
     homes = [directory.agent(name) for name in config.practice.agents]
@@ -58,6 +59,17 @@ def _train(config: RunConfig, directory: RunDirectory) -> int:
         return INTERRUPTED
     print(summary)
     return code
+
+
+def _say_if_complete(config: RunConfig, directory: RunDirectory) -> None:
+    """Who goes on with a run that has all its steps may have wanted more of them."""
+    wanted, newest = config.learner.max_environment_steps, directory.checkpoints().newest()
+    if newest is not None and 0 < wanted <= int(newest.name):
+        print(
+            f"It has taken {int(newest.name):,} environment steps, and was to take {wanted:,}: it is evaluated again. "
+            "For more of them say learner.max_environment_steps=N.",
+            flush=True,
+        )
 
 
 def is_evaluated(config: RunConfig, code: int, has_policy: bool) -> bool:
