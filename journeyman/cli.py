@@ -106,7 +106,8 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             "overrides",
             nargs="*",
             metavar="key=value",
-            help="peer=HOST:PORT compares clocks with a machine that runs journeyman doctor answer=HOST:PORT",
+            help="arm=NAME checks a robot's YAML instead, and which tasks fit it; peer=HOST:PORT compares clocks with "
+            "a machine that runs journeyman doctor answer=HOST:PORT",
         )
         return
     if verb == "label":
