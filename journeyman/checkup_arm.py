@@ -111,7 +111,9 @@ def _task(robot: RobotDescription, task: Task) -> Check:
     return Check(name, Verdict.OK, "fits: workspace, home, cameras, gripper")
 
 
-def _is_inside(position: Array | Sequence[float], low: Sequence[float], high: Sequence[float]) -> bool:
+def _is_inside(
+    position: Array | Sequence[float], low: Array | Sequence[float], high: Array | Sequence[float]
+) -> bool:
     return all(a <= p <= b for a, p, b in zip(low, position, high, strict=True))
 
 
