@@ -30,21 +30,17 @@ def check_arm(name: str) -> list[Check]:
     """
     robot = load_description(name)
     tasks = [load(task) for task in task_names()]
-    return [*_own(robot), *(_task(robot, task) for task in tasks)]
-
-
-def _own(robot: RobotDescription) -> list[Check]:
-    """What the file says of the arm itself: home and workspace, by its kinematics."""
     if robot.kinematics is None:
         why = "it has no kinematics, so nothing is known of home and reach"
-        return [
-            Check("kinematics", Verdict.WARN, why, "Give the robot's YAML kinematics to have them checked.")
-        ]
+        fix = "Give the robot's YAML kinematics to have them checked."
+        return [Check("kinematics", Verdict.WARN, why, fix), *(_task(robot, task, None) for task in tasks)]
     arm = Kinematics(robot.kinematics, robot.joint_names, robot.safety.joints)
-    return [_home(robot, arm), _reach(robot, arm)]
+    home, _ = arm.pose(np.array(robot.home_joint_position_rad))
+    return [_home(robot, home), _reach(robot, arm), *(_task(robot, task, home) for task in tasks)]
 
 
-def _home(robot: RobotDescription, arm: Kinematics) -> Check:
+def _home(robot: RobotDescription, position: Array) -> Check:
+    """Whether joints and tool centre point, which is at `position` then, keep to the robot's limits at home."""
     home, limits = np.array(robot.home_joint_position_rad), robot.safety
     margin = limits.joint_margin_rad
     low, high = np.array(limits.joints.min_rad) + margin, np.array(limits.joints.max_rad) - margin
@@ -54,7 +50,6 @@ def _home(robot: RobotDescription, arm: Kinematics) -> Check:
     if outside:
         fix = "Correct home_joint_position_rad, or safety.joints."
         return Check("home", Verdict.FAIL, f"{', '.join(outside)} outside of its limits", fix)
-    position, _ = arm.pose(home)
     where = f"the tool is at {_metres(position)} m"
     if not _is_inside(position, limits.workspace_min_m, limits.workspace_max_m):
         fix = "Correct home_joint_position_rad, kinematics, or safety.workspace_min_m and workspace_max_m."
@@ -89,19 +84,17 @@ def _is_met(arm: Kinematics, solver: InverseKinematics, home: Array, corner: Arr
     return is_met
 
 
-def _task(robot: RobotDescription, task: Task) -> Check:
+def _task(robot: RobotDescription, task: Task, home: Array | None) -> Check:
+    """Whether a task fits; `home` is where the tool centre point is at home, as far as that is known."""
     name = f"task={task.name}"
     limits, box = robot.safety, task.workspace
     findings: dict[str, str] = {}  # With what to do.
     if not all(_is_inside(c, limits.workspace_min_m, limits.workspace_max_m) for c in (box.min_m, box.max_m)):
         what = f"Say {' '.join(fitting_workspace(robot, task))}."
         findings["its workspace reaches out of the robot's"] = what
-    if robot.kinematics is not None:
-        arm = Kinematics(robot.kinematics, robot.joint_names, robot.safety.joints)
-        home, _ = arm.pose(np.array(robot.home_joint_position_rad))
-        if not _is_inside(home, *common_workspace(robot, task)):
-            what = "Choose a home_joint_position_rad inside of it, or a larger task.workspace."
-            findings["the robot's home lies outside of its workspace"] = what
+    if home is not None and not _is_inside(home, *common_workspace(robot, task)):
+        what = "Choose a home_joint_position_rad inside of it, or a larger task.workspace."
+        findings["the robot's home lies outside of its workspace"] = what
     if missing := sorted(task.cameras.keys() - robot.cameras.keys()):
         findings[f"it needs cameras {', '.join(missing)}"] = "Add them to the robot's YAML."
     if task.action.gripper and robot.gripper is None:

@@ -3,6 +3,7 @@
 import json
 import re
 from argparse import Namespace
+from functools import cache
 
 import pytest
 import yaml
@@ -14,6 +15,11 @@ from journeyman.checkup_arm import check_arm
 from journeyman.config import compose
 from robot_env.ros.description import ROBOTS, fitting_workspace, limits_for, load_description, robot_names
 from sim.registration import task_names
+
+
+@cache
+def of_arm(name):
+    return checked(name)
 
 
 def checked(name):
@@ -39,13 +45,13 @@ def changed(tmp_path):
 
 @pytest.mark.parametrize("name", sorted({*robot_names()} - {"twin"}))
 def test_the_arms_that_come_along_agree_with_themselves(name):
-    found = checked(name)
+    found = of_arm(name)
     assert found.keys() == {"home", "reach", *(f"task={task}" for task in task_names())}
     assert (found["home"].verdict, found["reach"].verdict) == (Verdict.OK, Verdict.OK)
 
 
 def test_on_franka_all_tasks_fit_but_those_that_need_cameras():
-    found = checked("franka")
+    found = of_arm("franka")
     poor = [name for name, check in found.items() if check.verdict is not Verdict.OK]
     assert poor == ["task=lift_cube_pixels"]
     assert "cameras front, wrist" in found["task=lift_cube_pixels"].finding
@@ -58,7 +64,7 @@ def test_what_is_said_to_do_makes_the_task_fit(name, task):
     whole = compose([f"task={task}"]).task
     said = fitting_workspace(robot, whole)
     limits_for(robot, compose([f"task={task}", *said]).task)
-    check = checked(name)[f"task={task}"]
+    check = of_arm(name)[f"task={task}"]
     if name == "ur5e" and task == "reach":
         limits_for(robot, whole)
         assert "task.workspace.min_m" not in check.fix

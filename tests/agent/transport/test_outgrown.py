@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import InputError
@@ -11,6 +11,7 @@ BEFORE = np.dtype([("step", np.int64)])
 AFTER = np.dtype([("step", np.float64)])
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 6), st.integers(0, 6), st.sampled_from([200, 4000]))
 def test_a_spool_of_another_layout_makes_way_once_it_is_delivered(
     tmp_path_factory, appended, delivered, size
