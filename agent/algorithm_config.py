@@ -54,7 +54,7 @@ def load_algorithm(choice: AlgorithmConfig) -> tuple[Any, Any]:
         return algorithm, msgspec.convert(choice.config, algorithm.Config, strict=False)
     except msgspec.ValidationError as error:
         why = explain(error, algorithm.Config, choice.config, choice.algorithm)
-        raise InputError(f"algorithm.config: {why}.") from None
+        raise InputError(f"algorithm.config: {why}") from None
 
 
 def needs_rewards(choice: AlgorithmConfig) -> bool:

@@ -1,5 +1,6 @@
 """How configuration and bad input look in the learning packages (which import nothing of the robot side)."""
 
+import difflib
 import re
 from typing import Any, Literal, dataclass_transform, get_args, get_origin
 
@@ -25,7 +26,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], plain: Any, who: str) -> str:
-    """What is wrong with plain data, the value that is, and what may stand there; a sentence without its full stop.
+    """What is wrong with plain data, the value that is, and what may stand there, in a sentence.
 
     Args:
         error: Of `msgspec.convert`.
@@ -41,12 +42,14 @@ def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], plain: A
     shown = isinstance(value, str | int | float | list) and len(repr(value)) < _LONGEST_VALUE
     what = f" {value!r}" if shown and re.match("Expected `", said) else ""
     where = f" at `{place}`" if place else ""
-    allowed = ""
+    allowed = hint = ""
     if get_origin(inner) is Literal:
         allowed = f"; choose from {', '.join(map(str, get_args(inner)))}"
-    elif said.startswith("Object contains unknown field") and _has_keys(inner):
+    elif (unknown := re.match(r"Object contains unknown field `(\w+)`", said)) and _has_keys(inner):
         allowed = f"; {place or who} knows {', '.join(sorted(inner.__struct_fields__))}"
-    return f"{said}{what}{where}{allowed}"
+        near = difflib.get_close_matches(unknown[1], inner.__struct_fields__, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{said}{what}{where}{allowed}.{hint}"
 
 
 def _entry(plain: Any, part: str) -> Any:

@@ -99,7 +99,9 @@ class RecordLog:
         self.dropped_bytes = 0
         self._fd = descriptor
         self._appender = Appender(descriptor)
-        self.start = self.end = _read_head(path, descriptor, dtype)
+        self.start, stored = _read_head(path, descriptor)
+        _check_layout(path, dtype, stored)
+        self.end = self.start
         self._recover()
 
     @classmethod
@@ -248,8 +250,27 @@ def _create(path: Path, dtype: np.dtype[np.void]) -> None:
     write_atomically(path, head + layout)
 
 
-def _read_head(path: Path, descriptor: int, dtype: np.dtype[np.void]) -> int:
-    """Check the file's head; return where the frames begin."""
+def look_at(path: Path) -> tuple[dict[str, str], int]:
+    """What is in a log of whatever layout: a description of that, and the number after the last whole item, or 0.
+
+    Raises:
+        InputError: It is of another version, damaged or no log.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        offset, layout = _read_head(path, descriptor)
+        number = 0
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            while (size := _whole_frame_size(data, offset)) is not None:
+                _, _, count, _, first_sequence, _ = _FRAME_HEAD.unpack_from(data, offset)
+                number, offset = first_sequence + count, offset + size
+    finally:
+        os.close(descriptor)
+    return layout, number
+
+
+def _read_head(path: Path, descriptor: int) -> tuple[int, dict[str, str]]:
+    """Check the file's head; return where the frames begin, and the layout of its records."""
     head = os.pread(descriptor, _FILE_HEAD.size, 0)
     if len(head) < _FILE_HEAD.size or not head.startswith(_FILE_MAGIC):
         raise InputError(
@@ -269,12 +290,15 @@ def _read_head(path: Path, descriptor: int, dtype: np.dtype[np.void]) -> int:
         stored = msgspec.json.decode(layout, type=dict[str, str])
     except msgspec.MsgspecError as error:
         raise InputError(f"The head of {path} is none ({error}); restore the file from a copy.") from None
+    return _FILE_HEAD.size + layout_bytes, stored
+
+
+def _check_layout(path: Path, dtype: np.dtype[np.void], stored: dict[str, str]) -> None:
     if differences := differing_layout(describe_layout(dtype), stored):
         raise InputError(
             f"{path} (there) holds transitions of another layout than this program's (here): "
             f"{'; '.join(differences)}; use the task and robot it was recorded with, or begin a new run."
         )
-    return _FILE_HEAD.size + layout_bytes
 
 
 def _frames_in(chunk: bytes) -> Iterator[Frame]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.actor import Actor
 from agent.transport.clients import ClientGroup
+from agent.transport.outgrown import forget_outgrown
 from agent.turns import Observer
 from journeyman.acting import make_acting_env
 from journeyman.actor_watch import ActorWatch, EpisodeCounter
@@ -17,7 +18,7 @@ from journeyman.run_directory import RunDirectory
 from journeyman.run_log import run_log
 from journeyman.sinks.assembly import make_sinks
 from journeyman.sinks.sink import Outlets
-from journeyman.wiring import at_the_pace_of_a_hand, make_actor
+from journeyman.wiring import at_the_pace_of_a_hand, make_actor, make_spec
 from robot_env.realtime import prefer_control_loop
 
 
@@ -62,6 +63,9 @@ def _actor(
     config = at_the_pace_of_a_hand(config)
     sinks = make_sinks(config, home.path, "actor")
     env, robot_env = make_acting_env(config, home.episodes, directory)
+    if directory is None:  # The same folder for all runs.
+        for spool in spools.values():
+            forget_outgrown(spool, make_spec(robot_env).dtype)
     episodes = EpisodeCounter(observer or Observer())
     actor, client = make_actor(config, env, robot_env, spools, address(config), episodes)
     outlets = Outlets(sinks)

@@ -25,6 +25,8 @@ _VERBS = {
     "gate": "whether a run's policy may take over from another's, by recorded data alone; see docs/gate.md",
     "helped": "answer an actor that asks a person for a hand; shows what it asked",
     "report": "write the report of a run again",
+    "runs": "the runs in a folder: task, algorithm, seed, steps, best evaluation, how they ended",
+    "config": "all keys of a run with their values and what they mean; words choose among them, as in config learner",
     "compare": "statistics over runs and seeds: intervals, who is better, which seeds are missing; see docs/compare.md",
     "twin": "the MuJoCo twin as a ROS 2 robot, with its controller node; train against it with robot=ros2",
     "controller": "the controller node beside a real arm: safety filter, stop on silence, emergency stop",
@@ -35,8 +37,10 @@ _VERBS = {
 
 _RUN_KEYS = (
     "task=..., algorithm=..., robot=..., device=..., seed=...: Hydra overrides; a wrong one is answered with "
-    "those that there are. All keys and defaults: journeyman/config.py"
+    "those that there are. All keys, what they mean, and their values: journeyman config"
 )
+# Modules that are not named as their verbs are.
+_MODULES = {"config": "config_keys"}
 # What may be said to a verb, where it is not what a run is made of.
 _KEYS = {
     "train": f"{_RUN_KEYS}. run=DIR goes on with a run, init=DIR begins with its policy",
@@ -46,6 +50,8 @@ _KEYS = {
     f"transport.address=..., run=DIR or {_RUN_KEYS}",
     "sweep": "ray=local, auto or an address, cpus=N, gpus=N, folder=DIR, restarts=N, and for the runs "
     f"key=a,b or key=range(3) and {_RUN_KEYS}",
+    "config": "keys, such as learner or actor.name: all that begin so; run=DIR, such as runs/latest, or "
+    "task=..., algorithm=...: whose values are shown",
     "evaluate": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.checkpoint=newest or best",
     "report": "run=DIR, such as runs/latest; evaluation.episodes=N, evaluation.video_episodes=N",
     "gate": "run=NEW against=OLD, both runs; see docs/gate.md for the others",
@@ -78,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A verb is imported late: `journeyman doctor` must be able to say that torch is broken.
     return run_program(
         f"journeyman {options.verb}",
-        lambda: importlib.import_module(f"journeyman.{options.verb}").run(options),
+        lambda: importlib.import_module(f"journeyman.{_MODULES.get(options.verb, options.verb)}").run(
+            options
+        ),
     )
 
 
@@ -98,7 +106,8 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             "overrides",
             nargs="*",
             metavar="key=value",
-            help="peer=HOST:PORT compares clocks with a machine that runs journeyman doctor answer=HOST:PORT",
+            help="arm=NAME checks a robot's YAML instead, and which tasks fit it; peer=HOST:PORT compares clocks with "
+            "a machine that runs journeyman doctor answer=HOST:PORT",
         )
         return
     if verb == "label":
@@ -134,6 +143,11 @@ def _add_arguments(parser: argparse.ArgumentParser, verb: str) -> None:
             default=[],
             metavar="WORD",
             help="NAME, or NAME and KEY, and folder=DIR (default: keys)",
+        )
+        return
+    if verb == "runs":
+        parser.add_argument(
+            "words", nargs="*", metavar="FOLDER", help="where to look (default: runs); json=FILE, or json=-"
         )
         return
     if verb == "compare":

@@ -13,6 +13,7 @@ from rich.progress import track
 from agent.config import InputError
 from journeyman.collect_options import CollectOptions
 from journeyman.config import DeviceConfig, RunConfig, compose
+from journeyman.episodes.recordings import examine
 from journeyman.options import read_options
 from journeyman.practice import practise
 from journeyman.recording import (
@@ -50,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     kind = "mixed" if options.mixed else "demos"
     folder = Path(config.demonstrations.folder or f"{kind}/{config.task.name}")
     episodes = config.demonstrations.episodes
+    for name in config.practice.agents:
+        _refuse_other_task(config, folder / name)
     full = not any(missing_numbers(folder / name, episodes) for name in config.practice.agents)
     if options.mixed:
         record_mixed(config, folder, episodes)
@@ -70,14 +73,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 def record_demonstrations(
-    config: RunConfig, folder: Path, episodes: int, keep_failures: bool = False
+    config: RunConfig, folder: Path, episodes: int, keep_failures: bool = False, announced: bool = True
 ) -> None:
     """Let the task's scripted expert act until `folder` holds `episodes` successes; what is there counts.
+
+    Args:
+        config: Of the run.
+        folder: Of the episodes.
+        episodes: So many.
+        keep_failures: Whether a failure is an episode like any other.
+        announced: Whether a line tells of each, where no terminal shows a bar.
 
     Raises:
         InputError: The folder cannot be written, or the expert does not succeed.
     """
-    _record(_by_expert(config), folder, episodes, _recipe(config, "scripted expert", keep_failures))
+    _record(
+        _by_expert(config), folder, episodes, _recipe(config, "scripted expert", keep_failures), announced
+    )
 
 
 def record_mixed(config: RunConfig, folder: Path, episodes: int) -> None:
@@ -124,8 +136,8 @@ def _recipe(config: RunConfig, operator: str, keep_failures: bool) -> Recipe:
     )
 
 
-def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe) -> None:
-    """Record what is missing, with a bar in a terminal and a line per episode elsewhere."""
+def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe, announced: bool = True) -> None:
+    """Record what is missing, with a bar in a terminal and, if announced, a line per episode elsewhere."""
     folders = {name: folder / name for name in config.practice.agents}
     for each in folders.values():
         make_folder(each)
@@ -145,10 +157,25 @@ def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe) -> N
             paths = record_missing(env, config, folder, missing[""], recipe)
         total = sum(len(numbers) for numbers in missing.values())
         for path in track(paths, f"{config.task.name}: {recipe.operator}", total, console=console):
-            if not sys.stdout.isatty():
+            if announced and not sys.stdout.isatty():
                 print(f"{path.name} is finished.", flush=True)
     finally:
         env.close()
+
+
+def _refuse_other_task(config: RunConfig, folder: Path) -> None:
+    """What is in a folder counts: so it must be of this task.
+
+    Raises:
+        InputError: An episode in it is of another one.
+    """
+    for path in list_episodes(folder)[:1]:
+        recording = examine(path)
+        task = recording.episode.metadata.task.get("name") if recording.episode else config.task.name
+        if task != config.task.name:
+            raise InputError(
+                f"{path} is an episode of task {task!r}, not of {config.task.name!r}: give another folder=DIR."
+            )
 
 
 def _refuse_slips(words: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ def find_runs(words: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for word in words:
         matches = [Path(word)] if Path(word).exists() else [Path(m) for m in sorted(glob.glob(word))]
-        runs = [run for match in matches for run in _runs_in(match)]
+        runs = [run for match in matches for run in runs_in(match)]
         if not runs:
             what = "is no run and holds none" if matches else "does not exist"
             raise InputError(
@@ -161,7 +161,7 @@ def other_differences(groups: Sequence[Group]) -> dict[str, dict[str, Any]]:
     return {key: {label: values.get(key) for label, values in by_label.items()} for key in keys}
 
 
-def _runs_in(path: Path) -> Iterator[Path]:
+def runs_in(path: Path) -> Iterator[Path]:
     """The run that a folder is, or those below it."""
     for folder, inner, files in os.walk(path.resolve()):
         if "run_id" in files:
@@ -201,7 +201,7 @@ def _read(path: Path) -> Run:
 def _curve(directory: RunDirectory, config: RunConfig, summary: Summary) -> tuple[Point, ...]:
     try:
         entries = [e for e in JournalReader(directory.journal).new() if e["kind"] == "evaluation"]
-        points = _worst_agents(entries, len(config.practice.agents))
+        points = worst_agents(entries, len(config.practice.agents))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"its journal.jsonl is damaged ({error}); restore it from a copy.") from None
     successes = round(summary.success_rate * summary.evaluation_episodes)
@@ -209,7 +209,7 @@ def _curve(directory: RunDirectory, config: RunConfig, summary: Summary) -> tupl
     return (*(point for point in points if point.step < final.step), final)
 
 
-def _worst_agents(entries: Sequence[Mapping[str, Any]], agents: int) -> list[Point]:
+def worst_agents(entries: Sequence[Mapping[str, Any]], agents: int) -> list[Point]:
     """Of each step at which all agents were evaluated the worst result, as in the report."""
     by_step: dict[int, dict[str, Point]] = {}
     for entry in entries:

@@ -29,6 +29,10 @@ _GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curricu
 _SEVERAL = ("sink",)  # Of these, several are chosen at a time: sink=[tensorboard,prometheus].
 
 
+# What is looked for in a group, and is elsewhere.
+_BEYOND = {"robot": " An arm behind ROS 2 is named by its YAML: robot=ros2 robot.config.arm={}."}
+
+
 class RobotConfig(Config):
     """Which robot, real or twin.
 
@@ -304,6 +308,7 @@ class RunConfig(Config):
     """Everything a run depends on.
 
     Attributes:
+        seed: Of all random numbers: networks, exploration, start states.
         init: Folder of a run whose policy, and critics if it has any, this one begins with. The offline phase counts as
             done, and its demonstrations are this run's unless `demonstrations.folder` names others.
         init_checkpoint: Which of that run's checkpoints: `newest` or `best`.
@@ -369,6 +374,9 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             )
     try:
         stored = OmegaConf.create(path.read_text())
+        # What is wrong with the file must not look like what is wrong with them, nor the reverse.
+        if overrides:
+            _freeze(OmegaConf.to_container(stored, resolve=True), f"{path}: ")
         merged = OmegaConf.merge(stored, OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
     except FileNotFoundError:
@@ -377,7 +385,7 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ) from None
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path} with {list(overrides)} cannot be read: {_one_line(error)}") from None
-    return _freeze(plain, f"{path}: ")
+    return _freeze(plain, f"{path} with {' '.join(overrides)}: " if overrides else f"{path}: ")
 
 
 def write_config(config: RunConfig, path: Path) -> None:
@@ -412,7 +420,8 @@ def _no_such_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     # Of a group of which several may be chosen, the error knows none.
     options = sorted(error.options or GlobalHydra.instance().config_loader().get_group_options(group))
-    return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{did_you_mean(choice, options)}"
+    hint = did_you_mean(choice, options) or _BEYOND.get(group, "").format(choice)
+    return f"There is no {group} {choice!r}; choose from {', '.join(options)}.{hint}"
 
 
 def _freeze(plain: Any, where: str = "") -> RunConfig:
@@ -430,7 +439,10 @@ def _explain(error: msgspec.ValidationError, plain: Any) -> str:
     name, path = unknown.group(1), unknown.group(2) or ""
     fields = choices(error, RunConfig)
     key = f"{path}.{name}".lstrip(".")
-    return f"There is no key {key!r}; choose from {', '.join(fields)}.{did_you_mean(name, fields)}"
+    hint = did_you_mean(name, fields)
+    if not hint and "config" in fields:
+        hint = f" Parameters of the {path.replace('.', ' ')} are keys of {path}.config, as in {path}.config.{name}=..."
+    return f"There is no key {key!r}; choose from {', '.join(fields)}.{hint}"
 
 
 def _one_line(error: Exception) -> str:

@@ -32,15 +32,19 @@ class DoctorOptions(Config):
     Attributes:
         peer: `HOST:PORT` where another machine answers: the offset of its clock is measured.
         answer: `HOST:PORT` to answer at, for a `peer=` elsewhere, until Ctrl-C; nothing is checked then.
+        arm: Name of a robot behind ROS 2, or the path of its YAML: that is checked instead of the machine, and which
+            tasks fit it.
     """
 
     peer: str | None = None
     answer: str | None = None
+    arm: str | None = None
 
 
 GIB = 2**30
 _STYLES = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red"}
 _PROBE_TIMEOUT_S = 60.0
+_WIDE = 240
 
 _PHYSICS_XML = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
 
@@ -93,12 +97,19 @@ def run(options: argparse.Namespace, write: Callable[[str], object] = print) -> 
     wanted = read_options(DoctorOptions, getattr(options, "overrides", []), "doctor")
     if wanted.answer is not None:
         return _answer(wanted.answer, write)
+    if wanted.arm is not None:
+        from journeyman.checkup_arm import check_arm  # MuJoCo may be what is broken.
+
+        return _tell(check_arm(wanted.arm), options, write)
     probes = dict(_PROBES)
     if wanted.peer is not None:
         peer = wanted.peer
         split_address(peer)
         probes["clock of the peer"] = lambda: peer_clock(peer)
-    checks = [_guarded(name, probe) for name, probe in probes.items()]
+    return _tell([_guarded(name, probe) for name, probe in probes.items()], options, write)
+
+
+def _tell(checks: list[Check], options: argparse.Namespace, write: Callable[[str], object]) -> int:
     write(json.dumps([asdict(check) for check in checks], indent=1) if options.json else _as_table(checks))
     return int(any(check.verdict is Verdict.FAIL for check in checks))
 
@@ -133,6 +144,8 @@ def _as_table(checks: list[Check]) -> str:
         verdict = Text(check.verdict, style=_STYLES[check.verdict])
         table.add_row(verdict, check.name, Text(check.finding), Text(check.fix))
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE  # Paths in a file or a pipe stay whole.
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip("\n")

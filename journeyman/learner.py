@@ -97,7 +97,7 @@ def record_missing_demonstrations(config: RunConfig, directory: RunDirectory) ->
     """Let the scripted expert record what the configuration asks for and does not name a folder of."""
     wanted = config.demonstrations
     if wanted.episodes and wanted.folder is None:
-        record_demonstrations(config, directory.demonstrations, wanted.episodes)
+        record_demonstrations(config, directory.demonstrations, wanted.episodes, announced=False)
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

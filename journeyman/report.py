@@ -274,11 +274,16 @@ def _plot_evaluations(
     points = [p for p in points if p.environment_steps < final.environment_steps] + [final]
     steps = [p.environment_steps for p in points]
     low, high = [100 * p.success_low for p in points], [100 * p.success_high for p in points]
-    axes.fill_between(steps, low, high, alpha=0.2, linewidth=0, color=colour)
+    if len(points) > 1:
+        axes.fill_between(steps, low, high, alpha=0.2, linewidth=0, color=colour)
+    else:
+        axes.vlines(steps, low, high, alpha=0.4, linewidth=6, color=colour, clip_on=False)
     # Short where there are several, which stand beside each other.
     what = f"evaluation of {agent}" if agent else "success of deterministic evaluation"
     label = f"{what}, 95 % interval"
-    axes.plot(steps, [100 * p.success_rate for p in points], marker="o", color=colour, label=label)
+    axes.plot(
+        steps, [100 * p.success_rate for p in points], marker="o", color=colour, label=label, clip_on=False
+    )
 
 
 def _plot_training(axes: Any, episodes: list[dict[str, Any]]) -> None:

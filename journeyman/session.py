@@ -107,7 +107,7 @@ class Session:
         self._options = options
         self._view = view
         self._counts: Counter[str] = Counter()
-        self._last = self._message = ""
+        self._last = self._message = self._noticed = ""
         self._window = window
         self._spectators = spectators
         self._next_spectator = itertools.cycle(spectators)
@@ -151,11 +151,18 @@ class Session:
             if is_on:
                 return observation
             self._look(observation)
-            if isinstance(self._env.teleoperator, ExplainedTeleoperator) and self._env.teleoperator.notice:
-                self._message = self._env.teleoperator.notice
+            self._notice()
             self._show(Phase.WAITING)
             rate.wait()
         return None
+
+    def _notice(self) -> None:
+        """Show what is wrong with the device for as long as it is."""
+        teleoperator = self._env.teleoperator
+        notice = teleoperator.notice if isinstance(teleoperator, ExplainedTeleoperator) else ""
+        if notice or self._message == self._noticed:
+            self._message = notice
+        self._noticed = notice
 
     def _record(self, writer: EpisodeWriter, observation: Observation, path: Path) -> None:
         self._message = ""

@@ -40,13 +40,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(config: RunConfig, directory: RunDirectory) -> int:
     started_s = time.monotonic()
-    record_missing_demonstrations(config, directory)
     print(f"Run {directory.path}", flush=True)
+    _say_if_complete(config, directory)
+    record_missing_demonstrations(config, directory)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
     homes = [directory.agent(name) for name in config.practice.agents]
-    if code and any(home.checkpoints().newest() is None for home in homes):
-        return code  # There is nothing to report on.
+    has_policy = all(home.checkpoints().newest() is not None for home in homes)
+    if not is_evaluated(config, code, has_policy):
+        if has_policy:
+            print(f"The robot rests: no evaluation. Later: journeyman report run={directory.path}")
+        return code
     print(f"Evaluating the newest policy over {config.evaluation.episodes} episodes ...", flush=True)
     try:
         summary = write_report(config, directory)
@@ -55,6 +59,26 @@ def _train(config: RunConfig, directory: RunDirectory) -> int:
         return INTERRUPTED
     print(summary)
     return code
+
+
+def _say_if_complete(config: RunConfig, directory: RunDirectory) -> None:
+    """Who goes on with a run that has all its steps may have wanted more of them."""
+    wanted, newest = config.learner.max_environment_steps, directory.checkpoints().newest()
+    if newest is not None and 0 < wanted <= int(newest.name):
+        print(
+            f"It has taken {int(newest.name):,} environment steps, and was to take {wanted:,}: it is evaluated again. "
+            "For more of them say learner.max_environment_steps=N.",
+            flush=True,
+        )
+
+
+def is_evaluated(config: RunConfig, code: int, has_policy: bool) -> bool:
+    """Whether a run that ended with this exit code is evaluated.
+
+    One that was stopped or failed is only where the robot is simulated: whoever stopped a real one may be about to
+    reach into the scene, and what failed may have been the robot.
+    """
+    return code == 0 or (has_policy and config.robot.simulated_time)
 
 
 @dataclass

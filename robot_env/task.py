@@ -78,7 +78,12 @@ class CameraConfig(Config):
 
 
 class WorkspaceConfig(Config):
-    """The box, in the base frame, that the tool centre point never leaves."""
+    """The box, in the base frame, that the tool centre point never leaves.
+
+    Attributes:
+        min_m: Its lowest corner: x, y, z.
+        max_m: Its highest corner.
+    """
 
     min_m: tuple[float, float, float]
     max_m: tuple[float, float, float]

@@ -3,6 +3,8 @@
 from agent.transition import differing_fields, differing_layout
 from agent.transport.messages import PROTOCOL_VERSION, Hello
 
+_SHOWN = 5  # Differences; those of two tasks fill a screen.
+
 
 def mismatch(hello: Hello, spec: dict[str, str], task: dict[str, str], stored_below: int) -> str | None:
     """Why the actor that sent `hello` can never send to this learner, None if it can.
@@ -21,8 +23,11 @@ def mismatch(hello: Hello, spec: dict[str, str], task: dict[str, str], stored_be
     differences = differing_layout(spec, hello.spec)
     differences += [f"task {line}" for line in differing_fields(task, hello.task)]
     if differences:
+        # Names of tasks are shorter than what follows from them.
+        shown = sorted(differences, key=len)[:_SHOWN]
+        more = f"; and {len(differences) - len(shown)} more" if len(differences) > len(shown) else ""
         return (
-            f"Actor {hello.actor!r} (there) does not match the learner (here): {'; '.join(differences)}; "
+            f"Actor {hello.actor!r} (there) does not match the learner (here): {'; '.join(shown)}{more}; "
             "start both with the same task, robot and configuration."
         )
     if stored_below > hello.sent_below:

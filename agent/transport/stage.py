@@ -129,6 +129,21 @@ def place_of(ledger: Path) -> Path:
     return _MEMORY / f"journeyman-{status.st_dev:x}-{status.st_ino:x}"
 
 
+def is_left(path: Path) -> bool:
+    """Whether a killed process left anything there that is not on disk, of whatever layout."""
+    try:
+        descriptor = _open_private(path, 0)
+    except OSError:
+        return False
+    try:
+        head = np.frombuffer(os.pread(descriptor, 8 * _WORDS, 0), np.uint64)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return head.size == _WORDS and bool(head[_PUT_AT] != head[_TAKEN_AT])
+
+
 def left(path: Path, dtype: np.dtype[np.void], stream: bytes, next_sequence: int) -> Iterator[bytes]:
     """What a killed process left that is numbered `next_sequence` or higher, as pieces of whole records.
 

@@ -98,8 +98,9 @@ class SpaceMouse:
             return
         found = self._found()
         if found is None:
+            which = f" {self._wanted!r}" if self._wanted else ""
             raise InputError(
-                f"There is no SpaceMouse {self._wanted!r}: plug it in; if it is, see `lsusb`. "
+                f"There is no SpaceMouse{which}: plug it in; if it is, see `lsusb`. "
                 "A wireless one needs its receiver, or its cable."
             )
         self._open(found)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from controllers.config import Config, InputError, did_you_mean, read_file
 from controllers.kinematics import KinematicsConfig
@@ -12,6 +14,8 @@ from controllers.limits import SafetyLimits
 from robot_env.task import Task
 
 ROBOTS = Path(__file__).parent / "robots"
+
+_LEAST_EDGE_M = 0.05  # In a smaller box there is nothing to do.
 
 
 class TopicConfig(Config):
@@ -219,6 +223,29 @@ def limits_for(description: RobotDescription, task: Task | None) -> SafetyLimits
     if not inside:
         raise InputError(
             f"workspace {low} to {high} of task {task.name!r} reaches out of {limits.workspace_min_m} to "
-            f"{limits.workspace_max_m}, which robot {description.name!r} allows: make the task's smaller."
+            f"{limits.workspace_max_m}, which robot {description.name!r} allows: make the task's smaller, as by "
+            f"{' '.join(fitting_workspace(description, task))}."
         )
     return msgspec.structs.replace(limits, workspace_min_m=low, workspace_max_m=high)
+
+
+def fitting_workspace(description: RobotDescription, task: Task) -> tuple[str, str]:
+    """Overrides by which a task keeps to the robot's workspace: what both have in common, else all of the robot's."""
+    low, high = common_workspace(description, task)
+    return f"task.workspace.min_m={_list(low)}", f"task.workspace.max_m={_list(high)}"
+
+
+def common_workspace(
+    description: RobotDescription, task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The box that `fitting_workspace` names: its corners, shape (3,) each."""
+    box = description.safety
+    low = np.maximum(box.workspace_min_m, task.workspace.min_m)
+    high = np.minimum(box.workspace_max_m, task.workspace.max_m)
+    if (high - low >= _LEAST_EDGE_M).all():
+        return low, high
+    return np.array(box.workspace_min_m), np.array(box.workspace_max_m)
+
+
+def _list(numbers: NDArray[np.float64]) -> str:
+    return f"[{','.join(f'{number:g}' for number in numbers)}]"

@@ -79,6 +79,7 @@ class NodeDevice:
         self._runtime: Runtime | None = None
         self._part: Part | None = None
         self._events: list[Event] = []
+        self._has_spoken = False
 
     def open(self) -> None:
         """Start the node.
@@ -101,7 +102,10 @@ class NodeDevice:
         self._runtime.raise_if_dead()
         said = self._part.read()
         self._events += self._buttons.said(self._part.pressed)
-        self.problem = self._part.problem
+        self._has_spoken |= said is not None
+        # One that spoke and ceased is named by who needs it.
+        missing = "" if self._has_spoken else f"Nothing comes from {self.name}: {self.hint}."
+        self.problem = self._part.problem or missing
         return said
 
     def get_events(self) -> tuple[Event, ...]:

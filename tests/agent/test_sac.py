@@ -344,6 +344,8 @@ def test_making_an_algorithm_leaves_the_global_generator_alone(spec):
 def test_wrong_configuration_is_one_sentence_with_the_choices():
     with pytest.raises(InputError, match=r"no_such.*agent\.sac\.SAC knows actor_delay, actor_learning_rate"):
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.SAC", config={"no_such": 1}))
+    with pytest.raises(InputError, match="Did you mean 'batch_size'"):
+        load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.SAC", config={"batch_sise": 1}))
     with pytest.raises(InputError, match=r"no algorithm 'agent\.sac\.Nothing'"):
         load_algorithm(AlgorithmConfig(name="x", algorithm="agent.sac.Nothing"))
     with pytest.raises(InputError, match="target_subset 3 must lie between 1 and critics 2"):

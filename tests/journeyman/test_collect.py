@@ -7,6 +7,8 @@ import time
 import pytest
 
 from journeyman.cli import main
+from journeyman.collect import record_demonstrations
+from journeyman.config import compose
 from robot_env.episodes import list_episodes, read_episode
 
 KILLS = 25
@@ -25,6 +27,21 @@ def test_short_keys_and_options_of_its_own(tmp_path, monkeypatch, capfd):
     said = capfd.readouterr().out
     assert "2 episodes in somewhere: nothing was recorded" in said
     assert "folder=DIR" in said
+
+
+def test_a_slip_in_the_folder_does_not_put_two_tasks_together(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main(["collect", "task=reach", "episodes=1"]) == 0
+    assert main(["collect", "task=lift_cube", "episodes=2", "folder=demos/reach"]) == 2
+    assert "0000.mcap is an episode of task 'reach', not of 'lift_cube'" in capfd.readouterr().err
+    assert len(list_episodes(tmp_path / "demos/reach")) == 1
+
+
+def test_what_a_run_records_for_itself_is_not_told_one_by_one(tmp_path, capfd):
+    config = compose(["task=reach"])
+    record_demonstrations(config, tmp_path, 2, announced=False)
+    assert len(list_episodes(tmp_path)) == 2
+    assert capfd.readouterr().out == ""
 
 
 def test_any_device_that_needs_nobody_records(tmp_path, monkeypatch):

@@ -45,6 +45,11 @@ def test_what_learns_from_demonstrations_alone_says_so_in_the_configuration_and_
     [
         ("task=lift_cub", r"no task 'lift_cub'; choose from .*lift_cube.*reach.*mean 'lift_cube'"),
         ("robot=frankenstein", r"no robot 'frankenstein'; choose from .*twin"),
+        ("robot=xarm7", r"no robot 'xarm7'; choose from .*: robot=ros2 robot\.config\.arm=xarm7\.$"),
+        (
+            "algorithm.batch_size=5",
+            r"no key 'algorithm\.batch_size'; choose from .*algorithm\.config\.batch_size=",
+        ),
         (
             "algorithm=ppo",
             r"no algorithm 'ppo'; choose from bc, calql, cql, drq, dsac_t, explore, expo, hg_dagger, ibrl, iql, "
@@ -79,6 +84,17 @@ def test_a_written_config_reads_back_equal(tmp_path):
     changed = read_config(path, ["learner.max_environment_steps=9"])
     assert changed.learner.max_environment_steps == 9
     assert msgspec.structs.replace(changed, learner=config.learner) == config
+
+
+def test_a_wrong_override_of_a_run_is_not_blamed_on_its_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    write_config(compose(["task=reach"]), path)
+    with pytest.raises(InputError, match=r"config\.yaml with evaluation\.episodes=0: evaluation\.ep"):
+        read_config(path, ["evaluation.episodes=0"])
+    path.write_text(path.read_text().replace("episodes: 50", "episodes: -1"))
+    for overrides in ([], ["seed=3"]):
+        with pytest.raises(InputError, match=r"^/.*config\.yaml: evaluation\.episodes -1 must"):
+            read_config(path, overrides)
 
 
 def test_a_config_of_another_version_names_the_key(tmp_path):

@@ -110,6 +110,6 @@ def test_the_clock_of_another_machine_is_compared_on_request(
 
 @pytest.mark.parametrize("word", ["peer=robot", "answer=robot", "pier=robot:1"])
 def test_what_is_asked_for_must_make_sense(written: list[str], word: str) -> None:
-    with pytest.raises(InputError, match=r"HOST:PORT|no key 'pier'; choose from answer, peer"):
+    with pytest.raises(InputError, match=r"HOST:PORT|no key 'pier'; choose from answer, arm, peer"):
         doctor.run(Namespace(json=True, overrides=[word]), written.append)
     assert not written

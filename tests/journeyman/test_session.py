@@ -172,6 +172,25 @@ def test_a_device_that_is_gone_costs_one_episode(record, tmp_path, step):
     assert any(p.phase is Phase.UNAVAILABLE and "gamepad is gone" in p.message for p in view.pictures)
 
 
+class Silent(Person):
+    """Says nothing until the arm has waited once."""
+
+    help = {}
+
+    @property
+    def notice(self):
+        return "Nothing comes from the gamepad." if self._step == 1 - LOOKS_BEFORE else ""
+
+
+def test_what_is_wrong_with_a_device_is_shown_for_as_long_as_it_is(robot_env, tmp_path):
+    view = Seen()
+    env = AssistedEnv(robot_env, Silent(robot_env, [{2: Event.SUCCESS}]))
+    Session(env, CONFIG, tmp_path, 1, CollectOptions(view="none"), view, {}).run()
+    waiting = [picture.message for picture in view.pictures if picture.phase is Phase.WAITING]
+    assert waiting[0] == "Nothing comes from the gamepad."
+    assert waiting[-1] == ""
+
+
 def test_a_verdict_between_episodes_is_explained(record):
     view = record([{-1: Event.SUCCESS, 2: Event.SUCCESS}], wanted=1)
     assert any("No episode is being recorded" in picture.message for picture in view.pictures)

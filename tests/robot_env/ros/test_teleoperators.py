@@ -193,6 +193,13 @@ def test_velocities_mean_what_they_say(patient, connect, drive, env):
     np.testing.assert_allclose(action[5] * env.task.action.rotation_rad * env.task.control_rate_hz, 1.0)
 
 
+def test_of_a_device_that_says_nothing_it_is_said_what_to_start(patient, connect, drive, env):
+    teleoperator = connect("joy")
+    assert teleoperator.get_action(env.state, env.action_at_rest(env.state)) is None
+    assert teleoperator.notice == "Nothing comes from the gamepad: start `ros2 run joy joy_node`."
+    drive(teleoperator, joy, lambda _: teleoperator.notice == "")
+
+
 def test_a_velocity_in_another_frame_is_named(patient, connect, drive, wait_until):
     teleoperator = connect("twist", frame_id="base")
     drive(teleoperator, lambda: twist((1, 0, 0), frame="camera"), lambda _: "'camera'" in teleoperator.notice)
