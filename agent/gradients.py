@@ -63,5 +63,8 @@ def follow(optimizer: torch.optim.Optimizer, gradients: Gradients) -> None:
     """One step by gradients, in the order of the optimiser's parameters."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
     for parameter, gradient in zip(parameters, gradients, strict=True):
+        # As `backward` lays it out: fused Adam on a CPU takes numbers in the order in which they lie in memory.
+        if gradient is not None and gradient.stride() != parameter.stride():
+            gradient = torch.empty_like(parameter).copy_(gradient)
         parameter.grad = gradient
     optimizer.step()
