@@ -18,7 +18,7 @@ LossWithGradients = Callable[..., tuple[Tensor, Any, Gradients]]
 class WithGradients:
     """Called as `loss` is: returns that without its tape, what `loss` returns beside it, and the gradients.
 
-    An object and no closure, since a copy of an algorithm is to learn with its own parameters.
+    An object and no closure, since a copy of an algorithm is to learn with its own parameters, unless it is compiled.
 
     Args:
         loss: Returns a scalar, and anything beside it.
@@ -47,8 +47,10 @@ def compiled(function: WithGradients, device: torch.device) -> LossWithGradients
             "algorithm.config.compile is true, but torch.compile finds no C++ compiler: install one (sudo apt-get "
             "install g++; journeyman doctor says what else is missing), or set algorithm.config.compile=false."
         )
-    # Else the graph ends at torch.autograd.grad, and what goes from one to the next costs a tenth of a small update.
-    torch._dynamo.config.trace_autograd_ops = True
+    # Else the graph ends at torch.autograd.grad, and what goes from one to the next costs a tenth of a small update, as
+    # with torch before 2.11, which does not know this.
+    if hasattr(torch._dynamo.config, "trace_autograd_ops"):
+        torch._dynamo.config.trace_autograd_ops = True
     return torch.compile(function.__call__)
 
 

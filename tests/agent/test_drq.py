@@ -91,6 +91,24 @@ def test_the_critics_loss_trains_the_encoder_and_the_actors_does_not(encoder, vi
     assert {k for k in kept if torch.equal(kept[k], backbone[k])} == stays
 
 
+def test_gradients_of_convolutions_are_followed_as_backward_lays_them_out():
+    one = make_drq()
+    other = deepcopy(one)
+    optimizer = other._optimizers["critic"]
+
+    def by_backward(*inputs):
+        loss, beside = other._critic_loss(*inputs)
+        optimizer.zero_grad()
+        loss.backward()
+        return loss.detach(), beside, tuple(p.grad for p in optimizer.param_groups[0]["params"])
+
+    other._critic_gradients = by_backward
+    for seed in range(3):
+        for drq in (one, other):
+            drq.update(make_batch(16, seed))
+    assert not moved(one.state_dict(), other.state_dict(), "")
+
+
 def test_the_policy_gets_encoder_and_actor_and_no_critics():
     drq = make_drq()
     drq.update(make_batch(16))
