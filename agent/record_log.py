@@ -254,7 +254,7 @@ def look_at(path: Path) -> tuple[dict[str, str], int]:
     """What is in a log of whatever layout: a description of that, and the number after the last whole item, or 0.
 
     Raises:
-        InputError: It is of another version, damaged or no log.
+        InputError: It is of another version, damaged or no log; not where but the last frame is torn.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -264,6 +264,8 @@ def look_at(path: Path) -> tuple[dict[str, str], int]:
             while (size := _whole_frame_size(data, offset)) is not None:
                 _, _, count, _, first_sequence, _ = _FRAME_HEAD.unpack_from(data, offset)
                 number, offset = first_sequence + count, offset + size
+            if _whole_frame_after(data, offset + 1):
+                raise InputError(f"{path} is damaged at byte {offset}, and whole transitions follow.")
     finally:
         os.close(descriptor)
     return layout, number

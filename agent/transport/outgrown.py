@@ -7,6 +7,7 @@ import numpy as np
 
 from agent.config import InputError
 from agent.record_log import look_at
+from agent.storage import sync
 from agent.transition import describe_layout, differing_layout
 from agent.transport.ledger import Ledger
 from agent.transport.stage import is_left, place_of
@@ -24,6 +25,7 @@ def forget_outgrown(directory: Path, dtype: np.dtype[np.void]) -> None:
 
     Raises:
         InputError: A learner lacks some of them, or the spool is in use or damaged.
+        OSError: It is not known what a killed process left, or the disk does not do this.
     """
     segments = sorted(directory.glob("*.log"))
     stream = directory / "stream"
@@ -34,8 +36,8 @@ def forget_outgrown(directory: Path, dtype: np.dtype[np.void]) -> None:
         differences = differing_layout(describe_layout(dtype), found[-1][0])
         if not differences:
             return
-        missing = max(number for _, number in found) - ledger.acknowledged
-        if missing > 0 or is_left(place_of(stream)):
+        written = max(number for _, number in found)
+        if written > ledger.acknowledged or is_left(place_of(stream), max(written, ledger.acknowledged)):
             raise InputError(
                 f"{directory} holds transitions of another task, or of another layout ({'; '.join(differences)}), that "
                 "their learner does not have yet: start the actor with that task and learner once more, or remove the "
@@ -43,4 +45,5 @@ def forget_outgrown(directory: Path, dtype: np.dtype[np.void]) -> None:
             )
         for path in segments:
             path.unlink()
+        sync(directory)  # Items of the old stream may not come back under the new one.
         ledger.begin_stream(b"")

@@ -129,19 +129,28 @@ def place_of(ledger: Path) -> Path:
     return _MEMORY / f"journeyman-{status.st_dev:x}-{status.st_ino:x}"
 
 
-def is_left(path: Path) -> bool:
-    """Whether a killed process left anything there that is not on disk, of whatever layout."""
+def is_left(path: Path, next_sequence: int) -> bool:
+    """Whether a killed process left anything there that is numbered so or higher, of whatever layout and stream.
+
+    Raises:
+        OSError: It cannot be opened now; it is not known what is there.
+    """
     try:
         descriptor = _open_private(path, 0)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return False
+        raise
     try:
         head = np.frombuffer(os.pread(descriptor, 8 * _WORDS, 0), np.uint64)
-    except OSError:
-        return True
+        if head.size < _WORDS or head[_MAGIC_AT] != _MAGIC:
+            return False  # It died before there was anything.
+        capacity, put, taken = (int(head[at]) for at in (_CAPACITY_AT, _PUT_AT, _TAKEN_AT))
+        numbers = np.frombuffer(os.pread(descriptor, 8 * capacity, 8 * _WORDS), np.uint64)
     finally:
         os.close(descriptor)
-    return head.size == _WORDS and bool(head[_PUT_AT] != head[_TAKEN_AT])
+    slots = np.arange(max(taken, put - capacity), put) % capacity
+    return bool((numbers[slots] >= next_sequence).any())
 
 
 def left(path: Path, dtype: np.dtype[np.void], stream: bytes, next_sequence: int) -> Iterator[bytes]:

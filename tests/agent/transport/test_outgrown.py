@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from agent.config import InputError
 from agent.transport.outgrown import forget_outgrown
 from agent.transport.spool import Spool
+from agent.transport.stage import Stage, place_of
 
 BEFORE = np.dtype([("step", np.int64)])
 AFTER = np.dtype([("step", np.float64)])
@@ -39,6 +42,36 @@ def test_a_spool_of_another_layout_makes_way_once_it_is_delivered(
     assert spool.stream != stream
     spool.append(np.zeros(1, AFTER))
     spool.close()
+
+
+@pytest.mark.parametrize(("first", "is_kept"), [(1, False), (3, True)])
+def test_what_a_killed_actor_left_in_memory_counts_unless_it_was_delivered(tmp_path, first, is_kept):
+    spool = Spool(tmp_path, BEFORE)
+    spool.append(np.zeros(3, BEFORE))
+    spool.acknowledge(3)
+    stream = spool.stream
+    spool.close()
+    stage = Stage(place_of(tmp_path / "stream"), BEFORE, stream)
+    stage.put(np.zeros(2, BEFORE), first)
+    stage.close()
+    with pytest.raises(InputError, match="does not have yet") if is_kept else nullcontext():
+        forget_outgrown(tmp_path, AFTER)
+    stage.path.unlink()
+
+
+def test_a_damaged_spool_is_kept(tmp_path):
+    spool = Spool(tmp_path, BEFORE)
+    for _ in range(5):
+        spool.append(np.zeros(1, BEFORE))
+    spool.acknowledge(1)
+    spool.close()
+    (log,) = tmp_path.glob("*.log")
+    content = bytearray(log.read_bytes())
+    content[-3 * (len(content) // 8)] ^= 1
+    log.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged at byte .* whole transitions follow"):
+        forget_outgrown(tmp_path, AFTER)
+    assert log.read_bytes() == content
 
 
 def test_a_spool_in_use_is_left_alone(tmp_path):
