@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import secrets
+import time
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from journeyman import __version__
 from journeyman.config import RunConfig, read_config, write_config
 
 FORMAT_VERSION = 1
+_LOOKED_AT_S = 0.05  # `journeyman runs` holds the lock for a moment, to see whether it can.
 _LIBRARIES = ("torch", "numpy", "mujoco", "gymnasium", "pyzmq", "msgspec", "safetensors", "hydra-core")
 
 
@@ -98,7 +100,12 @@ class RunDirectory:
             InputError: Another process has it.
         """
         path = self.path / "lock"
-        lock(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            lock(descriptor, path)
+        except InputError:
+            time.sleep(_LOOKED_AT_S)
+            lock(descriptor, path)
 
     @classmethod
     def open(cls, path: Path, overrides: list[str]) -> tuple["RunDirectory", RunConfig]:

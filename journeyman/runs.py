@@ -55,7 +55,7 @@ def line_of(path: Path) -> dict[str, Any]:
     try:
         directory, config = RunDirectory.open(path, [])
         entries = JournalReader(directory.journal).new()
-        steps = max((e["environment_steps"] for e in entries if e["kind"] == "learner"), default=0)
+        steps = _steps(entries)
         best = _best(entries, len(config.practice.agents))
         success = _reported(directory)
     except (InputError, OSError, ValueError, KeyError, TypeError) as error:
@@ -69,7 +69,7 @@ def line_of(path: Path) -> dict[str, Any]:
         "planned_steps": config.learner.max_environment_steps,
         "best_evaluation": best,
         "success_rate": success,
-        "ended": _ended(directory, config, steps, success is not None),
+        "ended": _ended(directory, config, entries, success is not None),
     }
 
 
@@ -108,15 +108,29 @@ def _reported(directory: RunDirectory) -> float | None:
         return None
 
 
-def _ended(directory: RunDirectory, config: RunConfig, steps: int, is_reported: bool) -> str:
+def _steps(entries: Sequence[Mapping[str, Any]]) -> int:
+    return max((e["environment_steps"] for e in entries if e["kind"] == "learner"), default=0)
+
+
+def _ended(
+    directory: RunDirectory, config: RunConfig, entries: Sequence[Mapping[str, Any]], is_reported: bool
+) -> str:
     if _is_in_use(directory.path / "lock"):
         return "runs"
-    if steps >= config.learner.max_environment_steps and directory.checkpoints().newest() is not None:
+    homes = [directory.agent(name) for name in config.practice.agents]
+    has_policy = all(home.checkpoints().newest() is not None for home in homes)
+    if has_policy and _steps(entries) >= config.learner.max_environment_steps and _is_past_offline(entries):
         return "complete" if is_reported else "complete, without a report"
-    failures = [
-        failure for name in ("train", "learner") if (failure := _failure(directory.logs / f"{name}.jsonl"))
-    ]
+    logs = [directory.logs / "train.jsonl", directory.logs / "learner.jsonl"]
+    logs += sorted(directory.logs.glob("actor.*.jsonl"))
+    failures = [failure for log in logs if (failure := _failure(log))]
     return f"failed: {failures[0]}" if failures else "stopped"
+
+
+def _is_past_offline(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every learner made the last of its offline updates; those of an agent stand in its own entries."""
+    counts = {e.get("agent"): e.get("offline", (0, 0)) for e in entries if e["kind"] == "learner"}
+    return all(done >= wanted for done, wanted in counts.values())
 
 
 def _is_in_use(path: Path) -> bool:

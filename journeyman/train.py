@@ -63,10 +63,12 @@ def _train(config: RunConfig, directory: RunDirectory) -> int:
 
 def _say_if_complete(config: RunConfig, directory: RunDirectory) -> None:
     """Who goes on with a run that has all its steps may have wanted more of them."""
-    wanted, newest = config.learner.max_environment_steps, directory.checkpoints().newest()
-    if newest is not None and 0 < wanted <= int(newest.name):
+    wanted = config.learner.max_environment_steps
+    newest = [directory.agent(name).checkpoints().newest() for name in config.practice.agents]
+    taken = sum(int(path.name) for path in newest if path is not None)
+    if 0 < wanted <= taken:
         print(
-            f"It has taken {int(newest.name):,} environment steps, and was to take {wanted:,}: it is evaluated again. "
+            f"It has taken {taken:,} environment steps, and was to take {wanted:,}. "
             "For more of them say learner.max_environment_steps=N.",
             flush=True,
         )

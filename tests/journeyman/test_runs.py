@@ -74,6 +74,30 @@ def test_how_far_runs_came_and_how_they_ended(make, capsys):
     }
 
 
+def test_a_run_of_several_agents_is_complete_when_each_has_a_policy(make):
+    directory = make("task=relocate", "practice=forward_backward", "algorithm=ibrl", steps=6000, report=0.9)
+    tensors = {"x": torch.zeros(1)}
+    for name, ended in (("there", "stopped"), ("back", "complete")):
+        directory.agent(name).checkpoints().save(3000, tensors, tensors, {})
+        assert line_of(directory.path)["ended"] == ended
+
+
+@pytest.mark.parametrize(("done", "ended"), [(10, "stopped"), (20, "complete")])
+def test_an_offline_run_is_complete_after_its_last_update(make, done, ended):
+    directory = make("learner.max_environment_steps=0", "algorithm=iql", checkpoint=True, report=0.9)
+    with directory.journal.open("a") as journal:
+        journal.write(json.dumps({"kind": "learner", "environment_steps": 0, "offline": [done, 20]}) + "\n")
+    assert line_of(directory.path)["ended"] == ended
+
+
+def test_what_ended_an_actor_is_told(make):
+    directory = make(steps=10)
+    directory.logs.mkdir()
+    entry = {"logger": "end", "level": "CRITICAL", "message": "InputError: There is no camera."}
+    (directory.logs / "actor.actor-0.jsonl").write_text(json.dumps(entry) + "\n")
+    assert line_of(directory.path)["ended"] == "failed: InputError: There is no camera."
+
+
 def test_the_table_has_what_one_types_to_go_on(make, capsys):
     directory = make("seed=7", steps=1234)
     assert main(["runs"]) == 0
