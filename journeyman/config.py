@@ -28,7 +28,6 @@ from robot_env.trouble.watch import TroubleConfig
 _GROUPS = ("task", "algorithm", "robot", "reward", "reset", "practice", "curriculum", "device", "deploy_gate")
 _SEVERAL = ("sink",)  # Of these, several are chosen at a time: sink=[tensorboard,prometheus].
 
-
 # What is looked for in a group, and is elsewhere.
 _BEYOND = {"robot": " An arm behind ROS 2 is named by its YAML: robot=ros2 robot.config.arm={}."}
 
@@ -374,9 +373,6 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             )
     try:
         stored = OmegaConf.create(path.read_text())
-        # What is wrong with the file must not look like what is wrong with them, nor the reverse.
-        if overrides:
-            _freeze(OmegaConf.to_container(stored, resolve=True), f"{path}: ")
         merged = OmegaConf.merge(stored, OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(merged, resolve=True)
     except FileNotFoundError:
@@ -385,7 +381,12 @@ def read_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ) from None
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise InputError(f"{path} with {list(overrides)} cannot be read: {_one_line(error)}") from None
-    return _freeze(plain, f"{path} with {' '.join(overrides)}: " if overrides else f"{path}: ")
+    try:
+        return _freeze(plain, f"{path} with {' '.join(overrides)}: " if overrides else f"{path}: ")
+    except InputError:
+        # What is wrong with the file must not look like what is wrong with them.
+        _freeze(OmegaConf.to_container(stored, resolve=True), f"{path}: ")
+        raise
 
 
 def write_config(config: RunConfig, path: Path) -> None:
