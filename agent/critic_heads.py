@@ -188,8 +188,7 @@ class HLGaussHead(CriticHead):
         """Not where the bound is fixed, and not because learning has diverged, which is for others to say."""
         outside = self.bound < self.reach < math.inf
         # Of a range that does not even hold a single reward, because the unit has grown, little can be lost by haste.
-        due = int(self.rested) >= _PATIENCE or float(self.bound) < 1.0
-        return self.widens and bool(outside) and due
+        return self.widens and bool(outside) and (int(self.rested) >= _PATIENCE or float(self.bound) < 1.0)
 
     @torch.no_grad()
     def widen(self, layer: Linear) -> None:
@@ -199,7 +198,7 @@ class HLGaussHead(CriticHead):
         inside = old.clamp(0, self.outputs - 1)
         layer.weight.copy_(layer.weight[..., inside])
         layer.bias.copy_(layer.bias[..., inside] - (old - inside).abs().clamp(max=_LEAST_LOGIT))
-        self.bound.mul_(2.0)
+        self.bound.mul_(2.0).clamp_(min=_LEAST_BOUND)
         self.rested.zero_()
 
 
