@@ -28,6 +28,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def explain(error: msgspec.ValidationError, kind: type[msgspec.Struct], plain: Any, who: str) -> str:
     """What is wrong with plain data, the value that is, and what may stand there, in a sentence.
 
+    As `controllers.config.explain`, which learning may not import.
+
     Args:
         error: Of `msgspec.convert`.
         kind: What was to be made.

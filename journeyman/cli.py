@@ -82,12 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"unrecognized arguments: {' '.join(unknown)}; keys are written without dashes, as in task=reach"
         )
     # A verb is imported late: `journeyman doctor` must be able to say that torch is broken.
-    return run_program(
-        f"journeyman {options.verb}",
-        lambda: importlib.import_module(f"journeyman.{_MODULES.get(options.verb, options.verb)}").run(
-            options
-        ),
-    )
+    module = f"journeyman.{_MODULES.get(options.verb, options.verb)}"
+    return run_program(f"journeyman {options.verb}", lambda: importlib.import_module(module).run(options))
 
 
 def _known_verb(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> list[str]:

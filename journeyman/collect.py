@@ -164,15 +164,15 @@ def _record(config: RunConfig, folder: Path, episodes: int, recipe: Recipe, anno
 
 
 def _refuse_other_task(config: RunConfig, folder: Path) -> None:
-    """What is in a folder counts: so it must be of this task.
+    """What is in a folder counts: so it must be of this task, or come from elsewhere and not say of which it is.
 
     Raises:
         InputError: An episode in it is of another one.
     """
-    for path in list_episodes(folder)[:1]:
+    for path in list_episodes(folder):
         recording = examine(path)
         task = recording.episode.metadata.task.get("name") if recording.episode else config.task.name
-        if task != config.task.name:
+        if task not in (config.task.name, "unknown"):
             raise InputError(
                 f"{path} is an episode of task {task!r}, not of {config.task.name!r}: give another folder=DIR."
             )

@@ -16,6 +16,7 @@ from agent.config import InputError
 from controllers.config import did_you_mean
 from journeyman.config import RunConfig, compose
 from journeyman.learner import split_run
+from journeyman.process import never_fail_to_print
 from journeyman.run_directory import RunDirectory
 
 _ENTRY = re.compile(r"^(\w+): (.*)$")
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: There is no such run, an override does not fit, or no key begins so.
     """
+    never_fail_to_print()  # For a pager, or `head`, that has seen enough.
     chosen = [word for word in options.overrides if "=" not in word]
     folder, rest = split_run([word for word in options.overrides if "=" in word])
     config = compose(rest) if folder is None else RunDirectory.open(folder, rest)[1]

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agent.config import Config
+from agent.config import Config, InputError
 from journeyman import checkup_machine
 from journeyman.checkup import Check, Verdict
 from journeyman.checkup_clock import ClockAnswerer, peer_clock, split_address, synchronisation
@@ -98,6 +98,10 @@ def run(options: argparse.Namespace, write: Callable[[str], object] = print) -> 
     if wanted.answer is not None:
         return _answer(wanted.answer, write)
     if wanted.arm is not None:
+        if wanted.peer is not None:
+            raise InputError(
+                f"arm={wanted.arm} and peer={wanted.peer} are two things: ask one after the other."
+            )
         from journeyman.checkup_arm import check_arm  # MuJoCo may be what is broken.
 
         return _tell(check_arm(wanted.arm), options, write)

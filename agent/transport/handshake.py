@@ -23,8 +23,10 @@ def mismatch(hello: Hello, spec: dict[str, str], task: dict[str, str], stored_be
     differences = differing_layout(spec, hello.spec)
     differences += [f"task {line}" for line in differing_fields(task, hello.task)]
     if differences:
-        # Names of tasks are shorter than what follows from them.
-        shown = sorted(differences, key=len)[:_SHOWN]
+        # What is short says most; what differs of two tasks follows from their being two.
+        shown = sorted(differences, key=lambda line: (not line.startswith("task task.name:"), len(line)))[
+            :_SHOWN
+        ]
         more = f"; and {len(differences) - len(shown)} more" if len(differences) > len(shown) else ""
         return (
             f"Actor {hello.actor!r} (there) does not match the learner (here): {'; '.join(shown)}{more}; "

@@ -43,7 +43,7 @@ def test_what_differs_is_named(fields, named):
 
 def test_of_two_tasks_the_name_is_said_first_and_not_every_consequence():
     def described(name):
-        return {"task.name": name, **{f"task.scene_config.number_{n}": f"{name} {n}" for n in range(30)}}
+        return {"task.name": name, **{f"task.{n}": f"{name} {n}" for n in range(30)}}
 
     reason = mismatch(hello(task=described("reach")), SPEC, described("lift_cube"), stored_below=5)
     assert "(here): task task.name: lift_cube here, reach there; " in reason
