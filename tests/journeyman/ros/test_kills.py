@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.ros, pytest.mark.slow]
 TASK = load("reach")
 LIMITS_RAD_S = 2.7
 RESTING_RAD_S = 0.03
-REST_WITHIN_S = 0.3  # 0.08 to 0.23 s, printed by every test.
+# 0.08 to 0.23 s, printed by every test, and 0.32 s once on a busy machine: the twin keeps the wall's time. An arm that
+# nobody stops moves on for as long as it is watched, 1.2 s.
+REST_WITHIN_S = 0.5
 PATIENCE_S = 120.0  # Four processes that start together on a busy machine have taken more than 60 s.
 # SIGTERM and SIGINT end a process in one and the same way.
 ENDINGS = [
