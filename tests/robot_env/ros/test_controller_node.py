@@ -25,7 +25,8 @@ HOME_RAD = [0.0, 0.15, 0.0, -2.35, 0.0, 2.5, 0.785398]
 HOME_M = np.array([0.5, 0.0, 0.3])
 THERE_M = np.array([0.5, 0.2, 0.3])
 DOWN = (1.0, 0.0, 0.0, 0.0)
-PATIENCE_S = 30.0
+# A controller listens for up to 15 s before it is active, and starts slowly on a busy machine.
+PATIENCE_S = 90.0
 STATE_AGE_S = 1.5
 # A commander that was silent for longer may be replaced.
 QUIET_S = 0.7
@@ -210,7 +211,11 @@ class Controller:
             assert self.process.poll() is None, self.said()
             return what in self.said()
 
-        self._wait_until(found, f"the controller says {what!r}")
+        try:
+            self._wait_until(found, f"the controller says {what!r}")
+        except AssertionError as error:
+            error.add_note(f"It said:\n{self.said()}")
+            raise
         return self
 
     def end(self, number=signal.SIGTERM):
