@@ -250,16 +250,28 @@ def _create(path: Path, dtype: np.dtype[np.void]) -> None:
     write_atomically(path, head + layout)
 
 
-def look_at(path: Path) -> tuple[dict[str, str], int]:
-    """What is in a log of whatever layout: a description of that, and the number after the last whole item, or 0.
+def layout_of(path: Path) -> dict[str, str]:
+    """Layout of the records of a log, whatever it is, as `describe_layout` says it.
+
+    Raises:
+        InputError: It is of another version, damaged or no log.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return _read_head(path, descriptor)[1]
+    finally:
+        os.close(descriptor)
+
+
+def end_of(path: Path) -> int:
+    """The number after the last whole item of a log of whatever layout; 0 if there is none.
 
     Raises:
         InputError: It is of another version, damaged or no log; not where but the last frame is torn.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        offset, layout = _read_head(path, descriptor)
-        number = 0
+        offset, number = _read_head(path, descriptor)[0], 0
         with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
             while (size := _whole_frame_size(data, offset)) is not None:
                 _, _, count, _, first_sequence, _ = _FRAME_HEAD.unpack_from(data, offset)
@@ -268,7 +280,7 @@ def look_at(path: Path) -> tuple[dict[str, str], int]:
                 raise InputError(f"{path} is damaged at byte {offset}, and whole transitions follow.")
     finally:
         os.close(descriptor)
-    return layout, number
+    return number
 
 
 def _read_head(path: Path, descriptor: int) -> tuple[int, dict[str, str]]:

@@ -64,8 +64,9 @@ def _actor(
     sinks = make_sinks(config, home.path, "actor")
     env, robot_env = make_acting_env(config, home.episodes, directory)
     if directory is None:  # The same folder for all runs.
+        dtype = make_spec(robot_env).dtype
         for spool in spools.values():
-            forget_outgrown(spool, make_spec(robot_env).dtype)
+            forget_outgrown(spool, dtype)
     episodes = EpisodeCounter(observer or Observer())
     actor, client = make_actor(config, env, robot_env, spools, address(config), episodes)
     outlets = Outlets(sinks)

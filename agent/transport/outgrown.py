@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.config import InputError
-from agent.record_log import look_at
+from agent.record_log import end_of, layout_of
 from agent.storage import sync
 from agent.transition import describe_layout, differing_layout
 from agent.transport.ledger import Ledger
@@ -32,11 +32,10 @@ def forget_outgrown(directory: Path, dtype: np.dtype[np.void]) -> None:
     if not segments or not stream.exists():
         return
     with closing(Ledger(stream)) as ledger:
-        found = [look_at(path) for path in segments]
-        differences = differing_layout(describe_layout(dtype), found[-1][0])
+        differences = differing_layout(describe_layout(dtype), layout_of(segments[-1]))
         if not differences:
             return
-        written = max(number for _, number in found)
+        written = max(map(end_of, segments))
         if written > ledger.acknowledged or is_left(place_of(stream), max(written, ledger.acknowledged)):
             raise InputError(
                 f"{directory} holds transitions of another task, or of another layout ({'; '.join(differences)}), that "

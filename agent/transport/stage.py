@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.checksum import crc32
 from agent.transition import Records, describe_layout
@@ -135,22 +136,8 @@ def is_left(path: Path, next_sequence: int) -> bool:
     Raises:
         OSError: It cannot be opened now; it is not known what is there.
     """
-    try:
-        descriptor = _open_private(path, 0)
-    except OSError as error:
-        if error.errno in _NOT_OURS:
-            return False
-        raise
-    try:
-        head = np.frombuffer(os.pread(descriptor, 8 * _WORDS, 0), np.uint64)
-        if head.size < _WORDS or head[_MAGIC_AT] != _MAGIC:
-            return False  # It died before there was anything.
-        capacity, put, taken = (int(head[at]) for at in (_CAPACITY_AT, _PUT_AT, _TAKEN_AT))
-        numbers = np.frombuffer(os.pread(descriptor, 8 * capacity, 8 * _WORDS), np.uint64)
-    finally:
-        os.close(descriptor)
-    slots = np.arange(max(taken, put - capacity), put) % capacity
-    return bool((numbers[slots] >= next_sequence).any())
+    content = _content(path)
+    return content is not None and len(_waiting(content, next_sequence)[1]) > 0
 
 
 def left(path: Path, dtype: np.dtype[np.void], stream: bytes, next_sequence: int) -> Iterator[bytes]:
@@ -162,37 +149,53 @@ def left(path: Path, dtype: np.dtype[np.void], stream: bytes, next_sequence: int
     Raises:
         OSError: It cannot be opened now; it is not known what is there.
     """
-    try:
-        descriptor = _open_private(path, 0)
-    except OSError as error:
-        if error.errno in _NOT_OURS:
-            return
-        raise
-    try:
-        content = mmap.mmap(descriptor, 0)
-    except ValueError:
-        return  # It died before there was anything.
-    finally:
-        os.close(descriptor)
-    if len(content) < 8 * _WORDS:
+    content = _content(path)
+    if content is None:
         return
     head = np.frombuffer(content, np.uint64, _WORDS)
     capacity, before = int(head[_CAPACITY_AT]), _bytes_before(int(head[_CAPACITY_AT]))
-    if head[_MAGIC_AT] != _MAGIC or head[_LAYOUT_AT] != _layout_sum(dtype):
-        return
-    if len(content) != before + capacity * dtype.itemsize:
+    if head[_LAYOUT_AT] != _layout_sum(dtype) or len(content) != before + capacity * dtype.itemsize:
         return
     if head[_STREAM_AT : _STREAM_AT + 2].tobytes() != stream:
         return  # Of another spool, whose folder was removed.
-    numbers = np.frombuffer(content, np.uint64, capacity, 8 * _WORDS)
-    put, taken = int(head[_PUT_AT]), int(head[_TAKEN_AT])
-    slots = np.arange(max(taken, put - capacity), put) % capacity
-    slots = slots[numbers[slots] >= next_sequence]
+    numbers, slots = _waiting(content, next_sequence)
     numbers[slots] = np.arange(next_sequence, next_sequence + len(slots), dtype=np.uint64)
     for part in np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1):
         if len(part):
             begin = before + int(part[0]) * dtype.itemsize
             yield content[begin : begin + len(part) * dtype.itemsize]
+
+
+def _content(path: Path) -> mmap.mmap | None:
+    """What is there; None where nothing is, or not of ours, or its owner died before there was anything.
+
+    Raises:
+        OSError: It cannot be opened now; it is not known what is there.
+    """
+    try:
+        descriptor = _open_private(path, 0)
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            return None
+        raise
+    try:
+        content = mmap.mmap(descriptor, 0)
+    except ValueError:
+        return None
+    finally:
+        os.close(descriptor)
+    if len(content) < 8 * _WORDS or np.frombuffer(content, np.uint64, _WORDS)[_MAGIC_AT] != _MAGIC:
+        return None
+    return content
+
+
+def _waiting(content: mmap.mmap, next_sequence: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The numbers in the file itself, and where in the ring those lie that were put, not released and are not lower."""
+    head = np.frombuffer(content, np.uint64, _WORDS)
+    capacity, put, taken = (int(head[at]) for at in (_CAPACITY_AT, _PUT_AT, _TAKEN_AT))
+    numbers = np.frombuffer(content, np.uint64, capacity, 8 * _WORDS)
+    slots = np.arange(max(taken, put - capacity), put) % capacity
+    return numbers, slots[numbers[slots] >= next_sequence]
 
 
 def _bytes_before(capacity: int) -> int:
