@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from controllers.ik import InverseKinematics, UnreachableError
 from controllers.kinematics import Kinematics
 from journeyman.checkup import Check, Verdict
-from robot_env.ros.description import RobotDescription, common_workspace, fitting_workspace, load_description
+from robot_env.ros.description import (
+    RobotDescription,
+    common_workspace,
+    contains_workspace,
+    fitting_workspace,
+    load_description,
+)
 from robot_env.task import Task
 from sim.registration import load, task_names
 
@@ -87,9 +93,8 @@ def _is_met(arm: Kinematics, solver: InverseKinematics, home: Array, corner: Arr
 def _task(robot: RobotDescription, task: Task, home: Array | None) -> Check:
     """Whether a task fits; `home` is where the tool centre point is at home, as far as that is known."""
     name = f"task={task.name}"
-    limits, box = robot.safety, task.workspace
     findings: dict[str, str] = {}  # With what to do.
-    if not all(_is_inside(c, limits.workspace_min_m, limits.workspace_max_m) for c in (box.min_m, box.max_m)):
+    if not contains_workspace(robot, task):
         what = f"Say {' '.join(fitting_workspace(robot, task))}."
         findings["its workspace reaches out of the robot's"] = what
     if home is not None and not _is_inside(home, *common_workspace(robot, task)):

@@ -217,16 +217,21 @@ def limits_for(description: RobotDescription, task: Task | None) -> SafetyLimits
     if task is None:
         return limits
     low, high = task.workspace.min_m, task.workspace.max_m
-    inside = all(a <= b for a, b in zip(limits.workspace_min_m, low, strict=True)) and all(
-        a <= b for a, b in zip(high, limits.workspace_max_m, strict=True)
-    )
-    if not inside:
+    if not contains_workspace(description, task):
         raise InputError(
             f"workspace {low} to {high} of task {task.name!r} reaches out of {limits.workspace_min_m} to "
             f"{limits.workspace_max_m}, which robot {description.name!r} allows: make the task's smaller, as by "
             f"{' '.join(fitting_workspace(description, task))}."
         )
     return msgspec.structs.replace(limits, workspace_min_m=low, workspace_max_m=high)
+
+
+def contains_workspace(description: RobotDescription, task: Task) -> bool:
+    """Whether a task's workspace lies inside the robot's."""
+    limits, box = description.safety, task.workspace
+    return all(a <= b for a, b in zip(limits.workspace_min_m, box.min_m, strict=True)) and all(
+        a <= b for a, b in zip(box.max_m, limits.workspace_max_m, strict=True)
+    )
 
 
 def fitting_workspace(description: RobotDescription, task: Task) -> tuple[str, str]:
