@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from agent.config import Config
+from agent.gradients import descend
 from agent.networks import EnsembleLinear
 
 _LEAST_DEVIATION = 1e-6
@@ -156,9 +157,7 @@ def fit_dynamics(config: DynamicsConfig, steps: Steps, seed: int) -> tuple[Dynam
     for _ in range(config.updates):
         drawn = torch.randint(0, count, (config.members, config.batch_size), generator=generator)
         batch = seen.rows(own.gather(1, drawn))
-        optimizer.zero_grad(set_to_none=True)
-        dynamics.loss(batch.state, batch.action, batch).backward()
-        optimizer.step()
+        descend(optimizer, dynamics.loss(batch.state, batch.action, batch))
     return dynamics, _explained(dynamics, unseen)
 
 

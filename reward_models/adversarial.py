@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from agent.algorithm import Batch
 from agent.encoders import EncoderConfig, make_encoder
+from agent.gradients import descend
 from agent.tensors import Tensors, above, below, detached, load_optimizer_state, optimizer_state
 from agent.transition import Provenance, Records, TransitionSpec
 from controllers.config import Config, InputError, read
@@ -143,9 +144,7 @@ class AdversarialReward:
         loss = F.binary_cross_entropy_with_logits(yes, torch.full_like(yes, smooth))
         loss = loss + F.binary_cross_entropy_with_logits(no, torch.zeros_like(no))
         penalty = self._penalty(positive.detach(), negative.detach())
-        self._optimizer.zero_grad(set_to_none=True)
-        (loss + self._config.gradient_penalty * penalty).backward()
-        self._optimizer.step()
+        descend(self._optimizer, loss + self._config.gradient_penalty * penalty)
         return {
             "reward_loss": float(loss.detach()),
             "reward_positives_seen": float((yes > 0).float().mean()),

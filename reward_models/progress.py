@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agent.encoders import EncoderConfig, ImageEncoder, random_shift
+from agent.gradients import descend
 from agent.networks import VectorEncoder
 from agent.storage import sync
 from agent.tensors import above, below, detached
@@ -219,9 +220,7 @@ class ProgressJudge:
                 pixels = self._config.shift_pixels
                 batch |= {key: random_shift(batch[key], pixels, generator) for key in self.spec.image_keys}
             loss = F.mse_loss(member(batch), wanted[rows])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            descend(optimizer, loss)
         return member.eval()
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from agent.gradients import descend
 from controllers.config import Config
 from reward_models.success_classifier.augmentation import random_light, random_shift
 from reward_models.success_classifier.calibration import (
@@ -184,9 +185,7 @@ def _train(
             loss = _batch_loss(
                 network, fitted.inputs, fitted.success, batch, preprocessing, config, generator
             )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            descend(optimiser, loss)
         logits, _ = _outputs(network, preprocessing, held_out.inputs)
         held_out_loss = negative_log_likelihood(logits.double().numpy(), held_out.success)
         progress(epoch, held_out_loss)
