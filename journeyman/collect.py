@@ -13,6 +13,7 @@ from rich.progress import track
 from agent.config import InputError
 from journeyman.collect_options import CollectOptions
 from journeyman.config import DeviceConfig, RunConfig, compose
+from journeyman.episodes.description import task_name
 from journeyman.episodes.recordings import examine
 from journeyman.options import read_options
 from journeyman.practice import practise
@@ -171,7 +172,7 @@ def _refuse_other_task(config: RunConfig, folder: Path) -> None:
     """
     for path in list_episodes(folder):
         recording = examine(path)
-        task = recording.episode.metadata.task.get("name") if recording.episode else config.task.name
+        task = task_name(recording.episode.metadata) if recording.episode else config.task.name
         if task not in (config.task.name, "unknown"):
             raise InputError(
                 f"{path} is an episode of task {task!r}, not of {config.task.name!r}: give another folder=DIR."

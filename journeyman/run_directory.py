@@ -6,6 +6,7 @@ import platform
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -58,6 +59,10 @@ class RunDirectory:
     def agent(self, name: str) -> "RunDirectory":
         """Where one of several agents has its replay, checkpoints and spools; the run itself for the only one."""
         return RunDirectory(self.path / "agents" / name) if name else self
+
+    def has_policies(self, agents: Iterable[str]) -> bool:
+        """Whether each of these agents has a checkpoint."""
+        return all(self.agent(name).checkpoints().newest() is not None for name in agents)
 
     def spool(self, actor: str) -> Path:
         """Where an actor of this machine keeps what is not yet acknowledged."""

@@ -117,9 +117,8 @@ def _ended(
 ) -> str:
     if _is_in_use(directory.path / "lock"):
         return "runs"
-    homes = [directory.agent(name) for name in config.practice.agents]
-    has_policy = all(home.checkpoints().newest() is not None for home in homes)
-    if has_policy and _steps(entries) >= config.learner.max_environment_steps and _is_past_offline(entries):
+    has_all = _steps(entries) >= config.learner.max_environment_steps and _is_past_offline(entries)
+    if has_all and directory.has_policies(config.practice.agents):
         return "complete" if is_reported else "complete, without a report"
     logs = [directory.logs / "train.jsonl", directory.logs / "learner.jsonl"]
     logs += sorted(directory.logs.glob("actor.*.jsonl"))

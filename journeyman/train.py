@@ -45,8 +45,7 @@ def _train(config: RunConfig, directory: RunDirectory) -> int:
     record_missing_demonstrations(config, directory)
     code = _supervise(config, directory)
     _note_costs(directory, started_s)
-    homes = [directory.agent(name) for name in config.practice.agents]
-    has_policy = all(home.checkpoints().newest() is not None for home in homes)
+    has_policy = directory.has_policies(config.practice.agents)
     if not is_evaluated(config, code, has_policy):
         if has_policy:
             print(f"The robot rests: no evaluation. Later: journeyman report run={directory.path}")
