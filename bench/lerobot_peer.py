@@ -21,10 +21,8 @@ class LeRobot:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(worker.parents[1]),
-            },  # For agent/processor.py, which needs torch alone.
+            # For agent/processor.py, which needs torch alone.
+            env={**os.environ, "PYTHONPATH": str(worker.parents[1])},
         )
 
     def make(self, updates: int, kind: str) -> float:
